@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/bench"
+)
+
+const benchHelp = `Usage: tidegate bench [flags]
+
+Drives a running gateway over HTTP and prints what it does: writes, bulk writes, reads, the changes feed once
+over many documents, the latency from a write to a continuous listener, the fan-out of one write to many
+listeners and what each of these costs. It makes a database of its own and leaves it there (delete it with
+curl -X DELETE 'http://127.0.0.1:4985/bench/?purge=true').
+
+Any server with the same API can be driven, so that two can be compared in one run:
+
+  tidegate bench                                            # a gateway on this machine
+  tidegate bench --url http://127.0.0.1:5984 --couch        # a CouchDB-shaped server
+`
+
+// benchCommand runs the load tool.
+func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
+	var o bench.Options
+	fs := newFlags("bench", benchHelp, std)
+	fs.StringVar(&o.URL, "url", "http://127.0.0.1:4984", "public `URL` of the server")
+	fs.StringVar(&o.Admin, "admin", "http://127.0.0.1:4985", "admin `URL`, for making the database and its user")
+	fs.StringVar(&o.DB, "db", "", "`name` of the database to make (default bench-TIME)")
+	fs.BoolVar(&o.Couch, "couch", false, "the server is CouchDB-shaped: no admin URL, sync function or channels")
+	fs.StringVar(&o.User, "user", "", "with --couch: `name` to log in with")
+	fs.StringVar(&o.Password, "password", "", "with --couch: password to log in with")
+	clients := fs.String("clients", "1,8,32", "`numbers` of concurrent clients, comma-separated")
+	fs.DurationVar(&o.Duration, "duration", 3*time.Second, "`time` for each rate")
+	fs.IntVar(&o.Documents, "documents", 50_000, "`number` of documents that the one-shot feed runs over")
+	fs.IntVar(&o.Listeners, "listeners", 1_000, "`number` of continuous listeners")
+	fs.IntVar(&o.Writes, "writes", 500, "`number` of writes whose latency to a listener is measured")
+	fs.IntVar(&o.PID, "pid", 0, "process `id` of the server on this machine, for CPU and memory")
+	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout")
+	jsonFile := fs.String("json", "", "write the figures as JSON to this `file` too (- for standard output instead of the table)")
+	if err := parseFlags(fs, args); err != nil {
+		return ignoreHelp(err)
+	}
+	for s := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil || n < 1 {
+			return usageErrorf("--clients: %q is not a number of clients", s)
+		}
+		o.Clients = append(o.Clients, n)
+	}
+	if *only != "" {
+		o.Only = strings.Split(*only, ",")
+	}
+	if o.DB == "" {
+		o.DB = "bench-" + strconv.FormatInt(time.Now().Unix(), 36)
+	}
+	report, err := bench.Run(ctx, o, std.err)
+	if err != nil {
+		return err
+	}
+	return writeReport(report, *jsonFile, std.out)
+}
+
+func writeReport(r *bench.Report, file string, stdout io.Writer) error {
+	if file == "-" {
+		return r.WriteJSON(stdout)
+	}
+	if err := r.WriteTable(stdout); err != nil || file == "" {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := r.WriteJSON(f); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}

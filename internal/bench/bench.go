@@ -1,0 +1,156 @@
+// Package bench drives a gateway over HTTP and reports what it does: the work of test/bench and of
+// `tidegate bench`. It speaks only what every Sync-Gateway- or CouchDB-shaped server speaks, so that ratios
+// between servers can be measured in one run on one machine.
+package bench
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Options say what to drive and how long.
+type Options struct {
+	URL      string // the public listener, e.g. http://127.0.0.1:4984
+	Admin    string // the admin listener, for creating the database and the user; "" with Couch
+	DB       string // the database; made by the run
+	Couch    bool   // a CouchDB-shaped server: no sync function, user or admin listener
+	User     string // user and password for a CouchDB-shaped server; made up otherwise
+	Password string
+
+	Clients   []int         // numbers of concurrent clients; 1, 8, 32 if empty
+	Duration  time.Duration // of each measurement of a rate; 3 s if 0
+	Documents int           // how many documents the one-shot _changes runs over; 50,000 if 0
+	Listeners int           // how many continuous listeners the fan-out has; 1,000 if 0
+	Writes    int           // writes measured for latency; 500 if 0
+	Rounds    int           // fan-out rounds, of which the median is reported; 11 if 0
+	PID       int           // the server's process on this machine, for CPU and memory; 0 = not measured
+	Only      []string      // names of measurements to run; all if empty
+}
+
+func (o *Options) defaults() error {
+	if o.DB == "" {
+		o.DB = "bench"
+	}
+	if len(o.Clients) == 0 {
+		o.Clients = []int{1, 8, 32}
+	}
+	o.Duration = orDefault(o.Duration, 3*time.Second)
+	o.Documents = orDefault(o.Documents, 50_000)
+	o.Listeners = orDefault(o.Listeners, 1_000)
+	o.Writes = orDefault(o.Writes, 500)
+	o.Rounds = orDefault(o.Rounds, 11)
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Scheme != "http" || u.Host == "" {
+		return fmt.Errorf("the URL must be of the form http://host:port, not %q", o.URL)
+	}
+	if !o.Couch && o.Admin == "" {
+		return errors.New("an admin URL is needed to make the database (or say --couch)")
+	}
+	return nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Run makes the database, runs the measurements one after another and returns them. Progress goes to
+// progress, a line each. A measurement that fails ends the run.
+func Run(ctx context.Context, opts Options, progress io.Writer) (*Report, error) {
+	if err := opts.defaults(); err != nil {
+		return nil, err
+	}
+	target, err := setUp(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("set up: %w", err)
+	}
+	b := &run{opts: opts, target: target, report: &Report{URL: opts.URL}, progress: progress}
+	b.report.Server, _ = target.serverVersion(ctx)
+	steps := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"put", b.put}, {"bulk", b.bulk}, {"get", b.get}, {"changes", b.changes},
+		{"latency", b.latency}, {"fanout", b.fanOut},
+	}
+	for _, s := range steps {
+		if !b.wanted(s.name) {
+			continue
+		}
+		if err := s.run(ctx); err != nil {
+			return b.report, fmt.Errorf("measure %s: %w", s.name, err)
+		}
+	}
+	return b.report, nil
+}
+
+type run struct {
+	opts     Options
+	target   *target
+	report   *Report
+	progress io.Writer
+	written  int // documents made so far, for the one-shot _changes
+}
+
+func (b *run) wanted(name string) bool {
+	if len(b.opts.Only) == 0 {
+		return true
+	}
+	for _, o := range b.opts.Only {
+		if o == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *run) add(r Row) {
+	b.report.Rows = append(b.report.Rows, r)
+	fmt.Fprintln(b.progress, r.String())
+}
+
+// syncFunction routes by type and channel and checks the writer: the 12 lines that the figures in
+// docs/performance.md were measured with.
+const syncFunction = `function (doc, oldDoc) {
+  if (doc._deleted) {
+    requireUser(oldDoc.owner);
+    return;
+  }
+  if (!doc.type) {
+    throw({forbidden: "type is required"});
+  }
+  if (oldDoc && oldDoc.owner !== doc.owner) {
+    throw({forbidden: "owner cannot change"});
+  }
+  requireUser(doc.owner);
+  channel(doc.channels);
+}`
+
+// channels is how many channels the documents are spread over; each document is in two.
+const channels = 20
+
+// document returns a body of about 1 KiB.
+func document(n int) []byte {
+	pad := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 18)
+	return fmt.Appendf(nil, `{"type":"order","owner":%q,"channels":["ch-%d","ch-all"],"number":%d,"state":"open",`+
+		`"customer":{"name":"Customer %d","city":"Rotterdam","zip":"3011 AA"},"amount":%d.50,"note":%q}`,
+		userName, n%channels, n, n%997, n%10_000, pad)
+}
+
+const userName = "bench"
+
+func randomHex() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

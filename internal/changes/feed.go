@@ -1,0 +1,283 @@
+package changes
+
+import (
+	"context"
+	"maps"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// Request says what a feed delivers. The zero value is all of the default collection, from the beginning,
+// for the guest.
+type Request struct {
+	Collection  store.Collection
+	Since       tidegate.Since
+	Limit       int      // entries in all; 0: no limit
+	Channels    []string // only these; nil, or "*" among them: all that are visible
+	DocIDs      []string // only these documents; nil: all
+	ActiveOnly  bool     // leave out deletions and full removals
+	AllLeaves   bool     // list all leaves, not only the current revision
+	Revocations bool     // tell of documents that are lost by losing a channel; not for the guest, nor with ActiveOnly
+	OneShot     bool     // end at what there is at the first Next
+	Descending  bool     // newest first by sequence, down to Since; implies OneShot
+	Viewer      string   // name of the principal; "" is the guest
+	Admin       bool     // see everything, whatever Viewer says
+}
+
+// Feed is one reader of a collection's changes. It is for one goroutine at a time.
+type Feed struct {
+	h       *Hub
+	req     Request
+	viewers Viewers
+	hist    History
+	filter  tidegate.ChannelSet // nil: all channels
+	docs    map[string]struct{} // nil: all documents
+
+	changed <-chan struct{} // the principal changed
+	unwatch func()
+	waiter  waiter
+
+	scope  scope
+	stale  bool         // the scope has to be made anew
+	viewAt tidegate.Seq // the bound that the scope was made for
+
+	cur   cursor
+	below tidegate.Seq // descending: all from here on is done; 0 at first
+	bound tidegate.Seq // how far Next reads
+	seen  tidegate.Seq // up to where the reader may hold documents (DESIGN.md)
+	run   tidegate.Seq // where the present run began: the plain position when last caught up
+	idle  bool         // caught up with bound
+
+	last    tidegate.Since
+	sent    int
+	started bool
+	ended   bool
+	closed  bool
+}
+
+// ErrFeedEnded is returned by Wait when nothing more can come: the limit is reached, or the feed is a
+// one-shot and has delivered everything.
+var ErrFeedEnded = tidegate.Errorf(tidegate.Gone, "the feed has ended")
+
+// ErrFeedClosed is returned by a feed that was closed.
+var ErrFeedClosed = tidegate.Errorf(tidegate.Unavailable, "the feed is closed")
+
+// DefaultBatch is how many entries Next returns at most when it is not told.
+const DefaultBatch = 1000
+
+// Feed opens a feed. The caller closes it. viewers may be nil for an administrator; hist may be nil if
+// revocations are not asked for. Invalid: the request asks for what cannot be combined.
+func (h *Hub) Feed(req Request, viewers Viewers, hist History) (*Feed, error) {
+	switch {
+	case !req.Admin && viewers == nil:
+		return nil, tidegate.Errorf(tidegate.Internal, "a feed needs to know its viewer")
+	case req.Limit < 0:
+		return nil, tidegate.Errorf(tidegate.Invalid, "the limit of a feed must not be negative")
+	}
+	if req.Admin || req.Viewer == "" || req.ActiveOnly || req.Descending {
+		req.Revocations = false
+	}
+	if req.Revocations && hist == nil {
+		return nil, tidegate.Errorf(tidegate.Internal, "a feed with revocations needs the history of documents")
+	}
+	f := &Feed{
+		h: h, req: req, viewers: viewers, hist: hist, stale: true,
+		cur: newCursor(req.Since), last: req.Since, waiter: waiter{signal: make(chan struct{}, 1)},
+	}
+	f.seen, f.run = f.cur.passed(), f.cur.plain
+	if req.Channels != nil {
+		f.filter = tidegate.NewChannelSet(append([]string{}, req.Channels...)...)
+		if f.filter.Has(tidegate.AllChannels) {
+			f.filter = nil
+		}
+	}
+	if req.DocIDs != nil {
+		f.docs = make(map[string]struct{}, len(req.DocIDs))
+		for _, id := range req.DocIDs {
+			f.docs[id] = struct{}{}
+		}
+	}
+	h.follow(req.Collection)
+	if !req.Admin {
+		f.changed, f.unwatch = viewers.Watch(req.Viewer)
+	}
+	return f, nil
+}
+
+// Next returns the next entries, at most max (0: DefaultBatch), without waiting for new ones. Less than max
+// may come although there are more; an empty answer means that the feed has caught up or ended. Nothing of
+// the store is held after return. An error of the Viewers (the principal is gone) ends the feed.
+func (f *Feed) Next(ctx context.Context, max int) ([]tidegate.Change, error) {
+	if max <= 0 {
+		max = DefaultBatch
+	}
+	if f.req.Limit > 0 {
+		max = min(max, f.req.Limit-f.sent)
+	}
+	if err := f.prepare(ctx); err != nil || f.ended {
+		return nil, err
+	}
+	out, caughtUp, err := f.read(ctx, max)
+	if err != nil {
+		return nil, err
+	}
+	if caughtUp {
+		f.settle()
+	}
+	if len(out) > 0 {
+		f.last = out[len(out)-1].Seq
+		f.sent += len(out)
+	}
+	if f.req.Limit > 0 && f.sent >= f.req.Limit {
+		f.ended = true
+	}
+	return out, nil
+}
+
+// read returns at least one entry, or has caught up.
+func (f *Feed) read(ctx context.Context, max int) (out []tidegate.Change, caughtUp bool, err error) {
+	for !caughtUp && len(out) == 0 {
+		served := false
+		if out, caughtUp, served = f.fromRing(max); served {
+			continue
+		}
+		if out, caughtUp, err = f.fromStore(ctx, max); err != nil {
+			return nil, false, err
+		}
+	}
+	return out, caughtUp, nil
+}
+
+// prepare takes bound and view in the order that DESIGN.md asks for.
+func (f *Feed) prepare(ctx context.Context) error {
+	if f.closed {
+		return ErrFeedClosed
+	}
+	if f.ended {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !f.started {
+		if err := f.h.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-f.changed:
+		f.stale = true
+	default:
+	}
+	events := f.arm()
+	f.started = true
+	if f.stale || !f.req.Admin && events > f.viewAt {
+		return f.look(ctx)
+	}
+	return nil
+}
+
+// look makes the scope from the newest view of the principal.
+func (f *Feed) look(ctx context.Context) error {
+	var viewer Viewer
+	if !f.req.Admin {
+		var err error
+		if viewer, err = f.viewers.View(ctx, f.req.Viewer); err != nil {
+			f.Close()
+			return err
+		}
+	}
+	s := newScope(f.req.Collection, viewer, f.filter, f.cur.plain, f.req.Revocations)
+	if viewer != nil && f.docs == nil {
+		s.pseudo = viewer.Sequence()
+		s.newest = max(s.newest, s.pseudo)
+	}
+	if !maps.Equal(s.grants, f.scope.grants) {
+		if f.scope.grants != nil {
+			f.seen = max(f.seen, f.cur.passed())
+		}
+		f.h.unregister(&f.waiter)
+	}
+	f.scope, f.stale, f.viewAt = s, false, f.bound
+	return nil
+}
+
+// settle notes that the feed has caught up with its bound.
+func (f *Feed) settle() {
+	f.cur.moveTo(f.bound)
+	f.seen, f.run, f.idle = max(f.seen, f.cur.passed()), f.cur.plain, true
+	f.ended = f.req.OneShot || f.req.Descending
+}
+
+// fromStore reads one page.
+func (f *Feed) fromStore(ctx context.Context, max int) (out []tidegate.Change, caughtUp bool, err error) {
+	err = f.h.st.View(ctx, func(r store.Reader) error {
+		p := page{f: f, r: r, max: max, budget: f.h.opts.ScanRows}
+		if err := p.open(); err != nil {
+			return err
+		}
+		if f.req.Descending {
+			caughtUp, err = p.walkDown()
+		} else {
+			caughtUp, err = p.walk()
+		}
+		out = p.out
+		return err
+	})
+	return out, caughtUp, err
+}
+
+// wants reports whether the request is about the document.
+func (f *Feed) wants(docID string) bool {
+	if f.docs == nil {
+		return true
+	}
+	_, ok := f.docs[docID]
+	return ok
+}
+
+// Wait returns when there may be something new for this reader, or its principal changed. It returns ctx's
+// error, ErrFeedEnded, ErrFeedClosed or ErrHubStopped.
+func (f *Feed) Wait(ctx context.Context) error {
+	switch {
+	case f.closed:
+		return ErrFeedClosed
+	case f.ended:
+		return ErrFeedEnded
+	case !f.idle || f.stale:
+		return ctx.Err() // there is more to read
+	}
+	ready, err := f.h.await(f)
+	if err != nil || ready {
+		return err
+	}
+	select {
+	case <-f.waiter.signal:
+		return f.h.stopped()
+	case <-f.changed:
+		f.stale = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Since is the position after the last entry returned: that of the request if there was none.
+func (f *Feed) Since() tidegate.Since { return f.last }
+
+// Done reports whether the feed has ended: its limit is reached, or it is a one-shot and all has been
+// returned.
+func (f *Feed) Done() bool { return f.ended }
+
+// Close ends the feed. It is idempotent.
+func (f *Feed) Close() {
+	if f.closed {
+		return
+	}
+	f.closed = true
+	f.h.unregister(&f.waiter)
+	if f.unwatch != nil {
+		f.unwatch()
+	}
+}

@@ -1,0 +1,278 @@
+package database
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/jsondoc"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// ChangesOptions say what a feed delivers. Collection, Viewer and Admin of the Request are filled in by the
+// Handle.
+type ChangesOptions struct {
+	changes.Request
+	// IncludeDocs fills in Change.Doc: the entry's revision, or the redacted form if the reader may not read it.
+	IncludeDocs bool
+	// Render, with IncludeDocs, makes the JSON of a document; nil: the body with _id, _rev, _deleted and
+	// attachment stubs.
+	Render func(ctx context.Context, doc *Document) ([]byte, error)
+}
+
+// Feed is one reader of a collection's changes. It is for one goroutine at a time.
+type Feed struct {
+	h    *Handle
+	o    ChangesOptions
+	feed *changes.Feed
+	// ready are entries that were read but not returned yet, because the documents of those before them were
+	// enough for one page.
+	ready []tidegate.Change
+	since tidegate.Since
+}
+
+// Bounds of one answer with documents.
+const (
+	feedPageDocs  = 500
+	feedPageBytes = 256 << 10
+)
+
+// Changes opens a feed for the Handle's principal. The feed follows the principal as it changes, and ends
+// when it is deleted or disabled. Errors: those of changes.Hub.Feed.
+func (h *Handle) Changes(_ context.Context, o ChangesOptions) (*Feed, error) {
+	o.Collection, o.Admin, o.Viewer = h.coll.id, h.user == nil, ""
+	if h.user != nil {
+		o.Viewer = h.user.PrincipalName()
+	}
+	inner, err := h.db.hub.Feed(o.Request, viewers{h.db.access}, history{h.db})
+	if err != nil {
+		return nil, err
+	}
+	return &Feed{h: h, o: o, feed: inner, since: o.Since}, nil
+}
+
+// Next returns the next entries, at most max (0: as many as are read at once), without waiting for new
+// ones. An empty answer means that the feed has caught up or ended.
+func (f *Feed) Next(ctx context.Context, max int) ([]tidegate.Change, error) {
+	if !f.o.IncludeDocs {
+		entries, err := f.feed.Next(ctx, max)
+		f.since = f.feed.Since()
+		return entries, err
+	}
+	if len(f.ready) == 0 {
+		want := feedPageDocs
+		if max > 0 {
+			want = min(want, max)
+		}
+		var err error
+		if f.ready, err = f.feed.Next(ctx, want); err != nil {
+			return nil, err
+		}
+	}
+	entries := f.ready
+	if max > 0 && len(entries) > max {
+		entries = entries[:max]
+	}
+	n, err := f.fill(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	entries, f.ready = entries[:n:n], f.ready[n:]
+	if len(f.ready) > 0 {
+		f.since = entries[n-1].Seq
+	} else {
+		f.since = f.feed.Since()
+	}
+	return entries, nil
+}
+
+// Wait returns when there may be something new for this reader, or its principal changed. Errors: those of
+// changes.Feed.Wait.
+func (f *Feed) Wait(ctx context.Context) error {
+	if len(f.ready) > 0 {
+		return nil
+	}
+	return f.feed.Wait(ctx)
+}
+
+// Since is the position after the last entry returned.
+func (f *Feed) Since() tidegate.Since { return f.since }
+
+// Done reports whether the feed has ended: its limit is reached or, descending, all has been returned.
+func (f *Feed) Done() bool { return len(f.ready) == 0 && f.feed.Done() }
+
+// Close ends the feed. It is idempotent.
+func (f *Feed) Close() { f.feed.Close() }
+
+// fill gives entries their documents, until they are enough for one page; at least one. It returns how many
+// entries are done.
+func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error) {
+	docs := make([]*Document, 0, len(entries))
+	h := f.h
+	if h.user != nil && len(entries) > 0 {
+		// The principal as it is now: the Handle may be older than the entries.
+		user, err := h.db.access.User(ctx, h.user.PrincipalName())
+		if err != nil {
+			return 0, err
+		}
+		h = h.db.As(user, h.coll.id)
+	}
+	bytes := 0
+	err := h.db.st.View(ctx, func(r store.Reader) error {
+		for i := range entries {
+			if bytes >= feedPageBytes {
+				break
+			}
+			doc, err := h.entryDoc(r, &entries[i])
+			if err != nil {
+				return err
+			}
+			docs = append(docs, doc)
+			if doc != nil {
+				bytes += len(doc.Body)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	for i, doc := range docs {
+		if doc == nil {
+			continue
+		}
+		h.countRead(doc)
+		if entries[i].Doc, err = f.render(ctx, doc); err != nil {
+			return 0, err
+		}
+	}
+	return len(docs), nil
+}
+
+func (f *Feed) render(ctx context.Context, doc *Document) ([]byte, error) {
+	if f.o.Render != nil && !doc.Removed {
+		return f.o.Render(ctx, doc)
+	}
+	return doc.AppendJSON(make([]byte, 0, len(doc.Body)+len(doc.ID)+80)), nil
+}
+
+// entryDoc returns the document of a feed's entry: the entry's revision, or the current one if that one's
+// body is gone already. nil for entries that are no documents.
+func (h *Handle) entryDoc(r store.Reader, c *tidegate.Change) (*Document, error) {
+	if len(c.Revs) == 0 {
+		return nil, nil
+	}
+	rec, err := readRecord(r, h.coll, c.ID)
+	if err != nil || rec == nil {
+		return nil, err // nil: purged meanwhile
+	}
+	if i, ok := rec.tree.Find(c.Revs[0]); ok {
+		doc, err := h.revision(r, c.ID, rec, i)
+		if doc != nil || err != nil {
+			return doc, err
+		}
+	}
+	i, _ := rec.tree.Winner()
+	return h.revision(r, c.ID, rec, i)
+}
+
+// AppendJSON appends the document with _id, _rev, _deleted, _removed and attachment stubs.
+func (d *Document) AppendJSON(b []byte) []byte {
+	return d.AppendJSONWith(b)
+}
+
+// AppendJSONWith appends the document as AppendJSON does, with more underscore members.
+func (d *Document) AppendJSONWith(b []byte, more ...jsondoc.Member) []byte {
+	members := make([]jsondoc.Member, 0, 4+len(more))
+	members = append(members,
+		jsondoc.Member{Name: "_id", Value: jsondoc.AppendString(make([]byte, 0, len(d.ID)+2), d.ID)},
+		jsondoc.Member{Name: "_rev", Value: jsondoc.AppendString(make([]byte, 0, 40), d.Rev.String())})
+	switch {
+	case d.Deleted:
+		members = append(members, jsondoc.Member{Name: "_deleted", Value: jsonTrue})
+	case d.Removed:
+		members = append(members, jsondoc.Member{Name: "_removed", Value: jsonTrue})
+	}
+	if len(d.Attachments) > 0 {
+		members = append(members, jsondoc.Member{Name: "_attachments", Value: tidegate.AppendStubsJSON(nil, d.Attachments)})
+	}
+	return jsondoc.AppendDoc(b, d.Body, append(members, more...)...)
+}
+
+var jsonTrue = []byte("true")
+
+// viewers shows the registry's users to feeds.
+type viewers struct{ registry *access.Registry }
+
+var _ changes.Viewers = viewers{}
+
+func (v viewers) View(ctx context.Context, name string) (changes.Viewer, error) {
+	user, err := v.registry.User(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return viewer{user}, nil
+}
+
+func (v viewers) Watch(name string) (changed <-chan struct{}, stop func()) {
+	return v.registry.Watch(name)
+}
+
+// viewer shows a user to feeds.
+type viewer struct{ *access.User }
+
+var _ changes.Viewer = viewer{}
+
+// Periods tells when the user had the channel, oldest first, the present period included.
+func (v viewer) Periods(coll store.Collection, channel string) []changes.Period {
+	spans := v.ChannelHistory(coll, channel)
+	periods := make([]changes.Period, 0, len(spans)+1)
+	open := false
+	for _, s := range spans {
+		periods = append(periods, changes.Period{Start: s.Start, End: s.End})
+		open = open || s.End == 0
+	}
+	if since, ok := v.Channels(coll)[channel]; ok && !open {
+		periods = append(periods, changes.Period{Start: since})
+	}
+	return periods
+}
+
+// history shows documents' memberships to feeds.
+type history struct{ db *Database }
+
+var (
+	_ changes.History = history{}
+	_ changes.States  = history{}
+)
+
+// ChannelPeriods returns the channels of the current revision, and when the document was in which.
+func (h history) ChannelPeriods(r store.Reader, coll store.Collection, id string) (tidegate.ChannelSet, map[string][]changes.Period, error) {
+	c := h.db.byID[coll]
+	if c == nil {
+		return nil, nil, tidegate.ErrMissing
+	}
+	rec, err := readRecord(r, c, id)
+	if err != nil || rec == nil {
+		return nil, nil, err
+	}
+	past := make(map[string][]changes.Period, len(rec.channels))
+	for _, state := range rec.channels {
+		past[state.name] = state.periods
+	}
+	return rec.memberSet(), past, nil
+}
+
+// DocState returns what was last given to WriteIndex for the document.
+func (h history) DocState(r store.Reader, coll store.Collection, id string) (*changes.DocState, error) {
+	c := h.db.byID[coll]
+	if c == nil {
+		return nil, tidegate.ErrMissing
+	}
+	rec, err := readRecord(r, c, id)
+	if err != nil || rec == nil {
+		return nil, err
+	}
+	return rec.docState(), nil
+}

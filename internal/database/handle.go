@@ -1,0 +1,81 @@
+package database
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/script"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// Handle is a collection seen by one principal as it stood when the Handle was made. It is made for one
+// request and safe for concurrent use.
+type Handle struct {
+	db     *Database
+	coll   *collection
+	user   *access.User // nil: an administrator, who sees and may do everything
+	grants func() tidegate.Grants
+	writer func() script.User
+}
+
+// As returns the collection as the user sees it. user must not be nil and the collection must be one of the
+// database's.
+func (db *Database) As(user *access.User, coll store.Collection) *Handle {
+	h := &Handle{db: db, coll: db.byID[coll], user: user}
+	h.grants = sync.OnceValue(func() tidegate.Grants { return user.Channels(coll) })
+	h.writer = sync.OnceValue(func() script.User {
+		return script.User{
+			Name:     user.PrincipalName(),
+			Roles:    user.RoleNames(),
+			Channels: slices.Sorted(maps.Keys(h.grants())),
+		}
+	})
+	return h
+}
+
+// Admin returns the collection as an administrator sees it.
+func (db *Database) Admin(coll store.Collection) *Handle {
+	return &Handle{
+		db: db, coll: db.byID[coll],
+		grants: func() tidegate.Grants { return nil },
+		writer: func() script.User { return script.User{Admin: true} },
+	}
+}
+
+// Database returns the database.
+func (h *Handle) Database() *Database { return h.db }
+
+// Collection returns the collection's number.
+func (h *Handle) Collection() store.Collection { return h.coll.id }
+
+// User returns the principal; nil for an administrator.
+func (h *Handle) User() *access.User { return h.user }
+
+// IsAdmin reports whether the Handle is an administrator's.
+func (h *Handle) IsAdmin() bool { return h.user == nil }
+
+// canSee reports whether the principal may read a revision in these channels (sync-function.md §6).
+func (h *Handle) canSee(channels tidegate.ChannelSet) bool {
+	return h.user == nil || h.grants().CanSee(channels)
+}
+
+// visible returns those of the channels that the principal may know of.
+func (h *Handle) visible(channels tidegate.ChannelSet) tidegate.ChannelSet {
+	if h.user == nil {
+		return channels
+	}
+	grants := h.grants()
+	if _, all := grants[tidegate.AllChannels]; all {
+		return channels
+	}
+	var seen []string
+	for _, c := range channels {
+		if _, ok := grants[c]; ok || c == tidegate.PublicChannel {
+			seen = append(seen, c)
+		}
+	}
+	return tidegate.NewChannelSet(seen...)
+}

@@ -1,0 +1,294 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/jsondoc"
+	"github.com/tidegate/tidegate/internal/script"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// base is what a write starts from: the document as it was read.
+type base struct {
+	record []byte  // as stored; nil if there is no document
+	rec    *record // decoded; an empty one if there is no document
+	parent int     // index of the parent in rec.tree; -1: none here
+	known  bool    // the revision is there already
+
+	// ancestor is the nearest ancestor (parent included) whose body is here; -1: none.
+	ancestor int
+	old      body // its body, with memory of its own
+}
+
+// read reads what the write starts from and applies the rules of gateway-rest.md §11.2.
+func (j *job) read(r store.Reader) (*base, error) {
+	c, w := j.h.coll, j.w
+	stored, err := r.Get(c.docKey(w.ID))
+	if err != nil {
+		return nil, fmt.Errorf("read document: %w", err)
+	}
+	b := &base{parent: -1, ancestor: -1, rec: &record{tree: &tidegate.RevTree{}}}
+	if stored != nil {
+		b.record = append([]byte(nil), stored...)
+		if b.rec, err = parseRecord(b.record); err != nil {
+			return nil, fmt.Errorf("read document %q: %w", w.ID, err)
+		}
+	}
+	if err := b.findParent(w); err != nil || b.known {
+		return b, err
+	}
+	return b, b.findOld(r, c, w.ID)
+}
+
+// findParent finds the revision that the new one replaces.
+func (b *base) findParent(w *Write) error {
+	tree := b.rec.tree
+	if !w.NewEdits {
+		if _, b.known = tree.Find(w.History[0]); b.known {
+			return nil
+		}
+		for _, rev := range w.History[1:] {
+			if i, ok := tree.Find(rev); ok {
+				b.parent = i
+				return nil
+			}
+		}
+		return nil
+	}
+	if w.Parent.IsZero() {
+		if i, ok := tree.Winner(); ok && tree.At(i).Deleted() {
+			b.parent = i // a deleted document goes on from its tombstone
+		}
+		return nil
+	}
+	i, ok := tree.Find(w.Parent)
+	if !ok {
+		return tidegate.ErrRevisionConflict
+	}
+	b.parent = i
+	return nil
+}
+
+// findOld reads the body of the nearest ancestor that has one.
+func (b *base) findOld(r store.Reader, c *collection, id string) error {
+	for i := b.parent; i >= 0; i = b.rec.tree.At(i).Parent {
+		if b.rec.tree.At(i).Flags&tidegate.RevBodyGone != 0 {
+			continue
+		}
+		stored, err := r.Get(c.bodyKey(id, b.rec.tree.At(i).ID))
+		if err != nil {
+			return fmt.Errorf("read revision: %w", err)
+		}
+		if stored == nil {
+			continue
+		}
+		if b.old, err = parseBody(append([]byte(nil), stored...)); err != nil {
+			return fmt.Errorf("read revision %s of %q: %w", b.rec.tree.At(i).ID, id, err)
+		}
+		b.ancestor = i
+		return nil
+	}
+	return nil
+}
+
+// prepared is a write that lacks nothing but its sequence.
+type prepared struct {
+	w       *Write
+	coll    *collection
+	result  Written
+	nothing bool // the revision was known: there is nothing to store
+
+	base   tidegate.Seq // of the record it was computed from; 0: none
+	docKey store.Key
+	record []byte
+	rows   []row // put as they are
+	gone   []store.Key
+	refs   []blobRef
+
+	old, new             *changes.DocState
+	oldGrants, newGrants *access.DocGrants
+	removed              []string    // channels that new leaves at the sequence
+	granted              []grantSlot // grants that begin at the sequence
+
+	changed  []string  // principals whose grants changed, after the commit
+	due      time.Time // earliest thing that was put down to expire; zero: none
+	conflict bool      // several leaves are live
+}
+
+type row struct{ key, value []byte }
+
+// grantSlot is a place in newGrants that gets the sequence.
+type grantSlot struct {
+	grants tidegate.Grants
+	name   string
+}
+
+// prepare computes the write from the document as it is now.
+func (j *job) prepare(ctx context.Context) (*prepared, error) {
+	if err := j.check(); err != nil {
+		return nil, err
+	}
+	var b *base
+	err := j.h.db.st.View(ctx, func(r store.Reader) (err error) {
+		b, err = j.read(r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return j.build(ctx, b)
+}
+
+// check refuses what no document could take.
+func (j *job) check() error {
+	w, o := j.w, &j.h.db.opts
+	switch {
+	case o.ReadOnly:
+		return errReadOnly
+	case int64(len(w.Body)) > o.MaxDocumentBytes:
+		return jsondoc.ErrTooLarge
+	case !w.NewEdits && len(w.History) == 0:
+		return tidegate.ErrBadRevisions
+	}
+	if w.Exp != nil {
+		var err error
+		if j.exp, _, err = script.ParseExpiry(w.Exp, o.Now()); err != nil {
+			return err
+		}
+	}
+	return tidegate.ValidDocID(w.ID)
+}
+
+// build computes the write from b: rules, attachments, revision, sync function, outputs, stored forms.
+func (j *job) build(ctx context.Context, b *base) (*prepared, error) {
+	w := j.w
+	if b.known {
+		return &prepared{w: w, nothing: true, result: Written{ID: w.ID, Rev: w.History[0], Seq: b.rec.seq, Existed: true}}, nil
+	}
+	if !j.expires.holds(b) {
+		return &prepared{w: w, nothing: true}, nil
+	}
+	closes, err := j.mayAdd(b)
+	if err != nil {
+		return nil, err
+	}
+	e := &edit{job: j, base: b, closes: closes, now: j.h.db.opts.Now()}
+	if err := e.addRevision(ctx); err != nil {
+		return nil, err
+	}
+	if err := e.runSync(ctx); err != nil {
+		return nil, err
+	}
+	return e.finish(ctx)
+}
+
+// mayAdd applies the conflict rules. closes: the revision may be stored only if its branch is closed.
+func (j *job) mayAdd(b *base) (closes bool, err error) {
+	w := j.w
+	parent := b.parent
+	if w.NewEdits && w.Parent.IsZero() {
+		parent = -1
+	}
+	err = tidegate.CheckNewRev(b.rec.tree, j.h.db.opts.AllowConflicts, w.NewEdits, parent, w.History, w.Deleted)
+	if err == nil || !w.BulkPush || w.NewEdits || tidegate.ErrorCode(err) != tidegate.Conflict {
+		return false, err
+	}
+	// A bulk push is stored in any case (gateway-rest.md §11.2). A tombstone makes no conflict, and on a deleted
+	// document the live branch wins (device-sync.md §12.7); only a second live branch is closed.
+	winner, _ := b.rec.tree.Winner()
+	return !w.Deleted && !b.rec.tree.At(winner).Deleted(), nil
+}
+
+// edit is one write being computed.
+type edit struct {
+	*job
+	base   *base
+	closes bool
+	now    time.Time
+
+	rev     tidegate.RevID
+	body    body
+	tree    *tidegate.RevTree
+	at      int // the new revision in tree
+	closing tidegate.RevID
+	refs    []blobRef
+	out     outputs // of the new revision
+	winner  int     // the current revision after the write
+	expiry  time.Time
+	docOut  *outputs // what the document's outputs become; nil: they stay
+}
+
+// addRevision settles attachments and revision ID and adds the revision to a copy of the tree.
+func (e *edit) addRevision(ctx context.Context) error {
+	w := e.w
+	e.body = body{deleted: w.Deleted, closed: e.closes, json: w.Body}
+	if len(e.body.json) == 0 {
+		e.body.json = emptyBody
+	}
+	var parentID tidegate.RevID
+	if e.base.parent >= 0 {
+		parentID = e.base.rec.tree.At(e.base.parent).ID
+	}
+	if w.NewEdits {
+		e.rev = e.newRevID(parentID)
+	} else {
+		e.rev = w.History[0]
+	}
+	if err := e.resolveAttachments(ctx); err != nil {
+		return err
+	}
+	rev := tidegate.Rev{ID: e.rev}
+	if w.Deleted {
+		rev.Flags |= tidegate.RevDeleted
+	}
+	if len(e.body.attachments) > 0 {
+		rev.Flags |= tidegate.RevAttachments
+	}
+	if e.closes {
+		rev.Flags |= tidegate.RevClosed
+	}
+	e.tree = e.base.rec.tree.Clone()
+	var err error
+	if w.NewEdits {
+		e.at, err = e.tree.Add(e.base.parent, rev)
+	} else {
+		e.at, _, err = e.tree.AddHistory(w.History, rev)
+	}
+	return err
+}
+
+// newRevID computes the ID of the new revision.
+func (e *edit) newRevID(parent tidegate.RevID) tidegate.RevID {
+	pool := &e.h.db.buffers
+	buf, _ := pool.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	defer pool.Put(buf)
+	canonical := jsondoc.AppendCanonical((*buf)[:0], e.body.json, e.w.Deleted)
+	if cap(canonical) <= maxPooledBuffer {
+		*buf = canonical
+	}
+	return tidegate.NewRevID(parent, canonical)
+}
+
+// maxPooledBuffer bounds the buffers that are kept for canonical bodies.
+const maxPooledBuffer = 64 << 10
+
+// closeBranch adds the tombstone that closes the branch of the new revision. Its ID follows from the
+// revision, so that it is the same wherever this happens.
+func (e *edit) closeBranch() error {
+	e.closing = tidegate.NewRevID(e.rev, jsondoc.AppendCanonical(nil, emptyBody, true))
+	_, err := e.tree.Add(e.at, tidegate.Rev{
+		ID:    e.closing,
+		Flags: tidegate.RevDeleted | tidegate.RevClosed,
+		// Who may see the revision may see that it was closed.
+		Channels: e.out.channels,
+	})
+	return err
+}

@@ -1,0 +1,143 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
+)
+
+// purgeBatch is how many documents are purged in one transaction.
+const purgeBatch = 32
+
+// Purge removes documents for good, with all their revisions, attachments and grants; the feed does not tell.
+// It returns the IDs of those that existed, in order. For administrators: Forbidden to all others.
+func (h *Handle) Purge(ctx context.Context, ids []string) ([]string, error) {
+	if !h.IsAdmin() {
+		return nil, tidegate.ErrForbidden
+	}
+	var purged []string
+	for len(ids) > 0 {
+		n := min(purgeBatch, len(ids))
+		done, err := h.purge(ctx, ids[:n], nil)
+		purged = append(purged, done...)
+		if err != nil {
+			return purged, err
+		}
+		ids = ids[n:]
+	}
+	return purged, nil
+}
+
+// purge purges a few documents in one transaction: those for which only, if not nil, says so.
+func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead) bool) (purged []string, err error) {
+	var changed []string
+	var files []blob.Key
+	err = h.db.st.Update(ctx, func(tx store.Tx) error {
+		purged, changed, files = purged[:0], changed[:0], files[:0]
+		for _, id := range ids {
+			stored, err := tx.Get(h.coll.docKey(id))
+			if err != nil {
+				return err
+			}
+			if stored == nil {
+				continue
+			}
+			if head, err := parseHead(stored); err != nil || (only != nil && !only(&head)) {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			names, keys, err := h.purgeOne(tx, id, stored)
+			if err != nil {
+				return fmt.Errorf("purge %q: %w", id, err)
+			}
+			purged, changed, files = append(purged, id), append(changed, names...), append(files, keys...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(changed) > 0 {
+		h.db.access.Invalidate(changed)
+	}
+	for _, key := range files {
+		if _, err := h.db.removeBlob(ctx, key); err != nil {
+			return purged, err
+		}
+	}
+	return purged, nil
+}
+
+// purgeOne removes every row of a document. It returns the principals whose grants changed, and content in
+// the blob store that lost its last reference.
+func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []string, files []blob.Key, err error) {
+	rec, err := parseRecord(stored)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := h.coll
+	if err := changes.WriteIndex(tx, h.db.space, c.id, id, rec.docState(), nil); err != nil {
+		return nil, nil, err
+	}
+	if grants := grantsOf(rec); grants != nil {
+		seq, err := tx.NextSequence(h.db.space)
+		if err != nil {
+			return nil, nil, err
+		}
+		if changed, err = access.WriteGrants(tx, h.db.space, c.id, id, grants, nil, seq); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !rec.expiry.IsZero() {
+		if err := tx.Delete(c.expiryKey(rec.expiry, expireDoc, id, tidegate.RevID{})); err != nil {
+			return nil, nil, err
+		}
+	}
+	keys := map[blob.Key]bool{}
+	var bodies []store.Key
+	err = eachBody(tx, c, id, func(rev string, y *body) error {
+		for _, a := range y.attachments {
+			keys[a.Key] = true
+		}
+		bodies = append(bodies, c.bodyPrefix(id).Name(rev))
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, key := range append(bodies, c.docKey(id)) {
+		if err := tx.Delete(key); err != nil {
+			return nil, nil, err
+		}
+	}
+	files, err = h.db.dropRefs(tx, c, id, keys)
+	return changed, files, err
+}
+
+// removeBlob removes content from the blob store unless a document refers to it or it is pinned. The lock
+// makes sure that whoever commits a reference after the look still holds his pin (see unpin).
+func (db *Database) removeBlob(ctx context.Context, key blob.Key) (removed bool, err error) {
+	db.blobGC.Lock()
+	defer db.blobGC.Unlock()
+	var used bool
+	err = db.st.View(ctx, func(r store.Reader) (err error) {
+		used, err = db.referred(r, key)
+		return err
+	})
+	if err != nil || used {
+		return false, err
+	}
+	err = db.blobs.Remove(ctx, db.space, key)
+	if errors.Is(err, blob.ErrPinned) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,70 @@
+package database
+
+import (
+	"io"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store/blob"
+)
+
+// Write is one document write as it comes from a client, a peer or ourselves.
+type Write struct {
+	ID      string
+	Body    []byte // a checked JSON object without underscore members (jsondoc.Doc.Body); nil counts as {}
+	Deleted bool   // the new revision is a tombstone
+
+	// NewEdits: the revision is made here, as a child of Parent; zero: no revision was named.
+	NewEdits bool
+	Parent   tidegate.RevID
+	// History, without NewEdits, is the revision's history, newest first, itself included.
+	History []tidegate.RevID
+
+	// Attachments is the complete set of the new revision.
+	Attachments map[string]AttachmentInput
+	// KeepAttachments keeps the parent's attachments as they are; Attachments must be nil.
+	KeepAttachments bool
+
+	// Exp is the raw JSON value of _exp; nil if absent.
+	Exp []byte
+	// BulkPush marks a revision of _bulk_docs with new_edits=false: where it may not make a branch it is
+	// stored and closed instead of refused (gateway-rest.md §11.2).
+	BulkPush bool
+}
+
+// AttachmentInput is one entry of a written document's _attachments.
+type AttachmentInput struct {
+	ContentType string
+	Encoding    string // "gzip" if the content is gzip already
+	Digest      string // as the client gave it; "" if it did not
+	// Length is the decoded length the client gave; -1 if it gave none.
+	Length int64
+	// EncodedLength is the length of the encoded content that the client gave; -1 if it gave none.
+	EncodedLength int64
+	RevPos        uint64
+
+	Stub    bool // the content is stored already
+	Follows bool // the content comes in a MIME part: the caller fills in one of the below before Put
+
+	Data []byte                        // content in memory
+	Open func() (io.ReadCloser, error) // or to be read
+	Blob *blob.Info                    // or in the blob store already, pinned by Upload
+}
+
+// Written is what a successful write answers.
+type Written struct {
+	ID  string
+	Rev tidegate.RevID
+	Seq tidegate.Seq // sequence of the document after the write
+	// Existed: the revision was known before; nothing changed.
+	Existed bool
+	// Closed: the revision was stored on a branch that was closed at once (BulkPush).
+	Closed bool
+	// Created: there was no document, or only a tombstone.
+	Created bool
+}
+
+// PutResult is the outcome of one document of a batch.
+type PutResult struct {
+	Written
+	Err error
+}

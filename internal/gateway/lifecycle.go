@@ -1,0 +1,231 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/database"
+)
+
+// DrainTimeout is how long going offline waits for running requests before the database is closed under
+// them (resync.md §1.1).
+const DrainTimeout = 60 * time.Second
+
+// start loads the database: Offline → Starting → Online, or back to Offline with an error. r.op is held. db,
+// if not nil, is taken instead of opening one.
+func (r *Running) start(ctx context.Context, db *database.Database) error {
+	if err := r.transition(evLoad, func() { r.err = nil }); err != nil {
+		return err
+	}
+	d := r.definition()
+	err := error(nil)
+	if db == nil {
+		db, err = r.g.open(ctx, d, r.stats)
+	}
+	if err == nil {
+		if err = r.g.installPrincipals(ctx, db, d); err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	if err != nil {
+		return errors.Join(err, r.transition(evFailed, func() { r.err = err }))
+	}
+	return r.transition(evLoaded, func() {
+		r.inst, r.byHand = r.newInstance(db), false
+	})
+}
+
+// newInstance starts the background work of an open database.
+func (r *Running) newInstance(db *database.Database) *instance {
+	inst := &instance{db: db, stopped: make(chan struct{}), idle: make(chan struct{})}
+	inst.leaving, inst.leave = context.WithCancelCause(r.g.ctx)
+	ctx, stop := context.WithCancel(r.g.ctx)
+	inst.stop = stop
+	r.g.background.Go(func() {
+		err := db.Run(ctx)
+		close(inst.stopped)
+		if ctx.Err() == nil {
+			r.broken(inst, fmt.Errorf("the database stopped by itself: %w", err))
+		}
+	})
+	return inst
+}
+
+// broken takes a database offline whose background work failed.
+func (r *Running) broken(inst *instance, cause error) {
+	r.g.log.Error("database failed and goes offline", "database", r.name, "error", cause)
+	unlock, err := r.lock(r.g.ctx)
+	if err != nil {
+		return // deleted, or all is closing
+	}
+	defer unlock()
+	r.mu.Lock()
+	current := r.inst == inst
+	r.mu.Unlock()
+	if !current {
+		return
+	}
+	if err := r.stop(r.g.ctx, errGoingOffline); err != nil {
+		r.g.log.Error("failed database does not stop", "database", r.name, "error", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = cause
+}
+
+// stop takes the database from Online over Stopping to Offline: feeds end with cause, running requests get
+// until ctx ends, DrainTimeout at most. r.op is held.
+func (r *Running) stop(ctx context.Context, cause error) error {
+	var inst *instance
+	err := r.transition(evStop, func() {
+		inst = r.inst
+		inst.draining = true
+		inst.leave(cause)
+		if inst.requests == 0 {
+			close(inst.idle)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if !drained(ctx, inst) {
+		r.g.log.Warn("requests were still running; the database is closed under them", "database", r.name)
+	}
+	inst.stop()
+	<-inst.stopped
+	if err := inst.db.Close(); err != nil {
+		r.g.log.Error("database did not close cleanly", "database", r.name, "error", err)
+	}
+	return r.transition(evStopped, func() {
+		r.inst = nil
+		r.auth = addAuth(r.auth, inst.db.Access().Stats())
+	})
+}
+
+// drained waits for the requests of an instance and reports whether all have ended.
+func drained(ctx context.Context, inst *instance) bool {
+	ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
+	defer cancel()
+	select {
+	case <-inst.idle:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// reload puts a new definition in force that db was opened from: the old database drains while new requests
+// wait, then the new one takes over. r.op is held.
+func (r *Running) reload(ctx context.Context, d *definition, db *database.Database) error {
+	r.mu.Lock()
+	r.reloading = true
+	online := r.state == Online
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.reloading = false
+		if r.state != Online { // wake who waits for the reload
+			close(r.moved)
+			r.moved = make(chan struct{})
+		}
+	}()
+	if online {
+		if err := r.stop(ctx, errReloading); err != nil {
+			return errors.Join(err, db.Close())
+		}
+	}
+	r.adopt(d)
+	return r.start(ctx, db)
+}
+
+// adopt puts a definition in force for whoever asks. The database must not be open with another one.
+func (r *Running) adopt(d *definition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.def = d
+	r.settings = d.Config.Settings()
+}
+
+// TakeOffline takes a database offline and returns when its requests have ended (resync.md §1.1). One that is
+// Offline, Stopping or Resyncing stays so; Unavailable: it is Starting.
+func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
+	r, err := g.Database(name)
+	if err != nil {
+		return err
+	}
+	if state := r.State(); state == Starting {
+		return errTakeOffline(state)
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r.mu.Lock()
+	r.byHand = true
+	state := r.state
+	r.mu.Unlock()
+	if state != Online {
+		return nil
+	}
+	return r.stop(context.WithoutCancel(ctx), errGoingOffline)
+}
+
+// BringOnline makes a database load after delay, in the background (resync.md §1.2); with wait it returns when
+// that has succeeded or failed. One that is Online or Starting stays so. Unavailable: it is Resyncing.
+func (g *Gateway) BringOnline(ctx context.Context, name string, delay time.Duration, wait bool) error {
+	r, err := g.Database(name)
+	if err != nil {
+		return err
+	}
+	switch r.State() {
+	case Online, Starting:
+		return nil
+	case Resyncing:
+		return errResyncing
+	}
+	done := make(chan error, 1)
+	if !g.spawn(func() {
+		err := r.comeOnline(delay)
+		if err != nil {
+			g.log.Error("database did not come online", "database", name, "error", err)
+		}
+		done <- err
+	}) {
+		return errClosed
+	}
+	if !wait {
+		return nil
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// comeOnline is what BringOnline does in the background.
+func (r *Running) comeOnline(delay time.Duration) error {
+	ctx := r.g.ctx
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if r.State() != Offline {
+		return nil
+	}
+	return r.start(ctx, nil)
+}

@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/script"
+)
+
+// open opens the database of a definition, without running it. Invalid: a script does not compile.
+func (g *Gateway) open(ctx context.Context, d *definition, stats *database.Stats) (*database.Database, error) {
+	cfg := d.Config.Clone()
+	fetch := newFetcher(cfg.Settings().RemoteConfigTLSSkipVerify)
+	if err := cfg.LoadURLs(func(url string) ([]byte, error) { return fetch(ctx, url) }); err != nil {
+		return nil, err
+	}
+	if err := compileScripts(cfg); err != nil {
+		return nil, err
+	}
+	return database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+}
+
+// databaseOptions maps a config to what package database takes.
+func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *database.Stats) database.Options {
+	s := cfg.Settings()
+	return database.Options{
+		Name: d.Name, Space: d.Space,
+		AllowConflicts: s.AllowConflicts, RevsLimit: s.RevsLimit,
+		OldRevExpiry: orNever(s.OldRevExpiry), LocalDocExpiry: orNever(s.LocalDocExpiry),
+		TombstoneAge: s.TombstoneAge, CompactInterval: orNever(s.CompactInterval),
+		MaxAttachmentBytes: s.MaxAttachmentBytes,
+		Collections:        collections(d, cfg),
+		Script:             script.Limits{Time: s.JavaScriptTimeout},
+		Access: access.Config{
+			AllowEmptyPassword: s.AllowEmptyPassword,
+			AllowGuestStar:     cfg.Unsupported != nil && cfg.Unsupported.AllowGuestStar != nil && *cfg.Unsupported.AllowGuestStar,
+			HistoryWindow:      s.HistoryWindow,
+			Passwords:          g.passwords,
+			WarnChannels:       s.WarnChannelsPerUser,
+		},
+		ReadOnly: s.ReadOnly,
+		Now:      g.opts.Now,
+		Logger:   g.log.With("database", d.Name),
+		Stats:    stats,
+	}
+}
+
+// orNever turns a setting whose 0 means never, or not at all, into the form of database.Options.
+func orNever(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// collections lists the collections of a config, the default one first.
+func collections(d *definition, cfg *config.Database) []database.CollectionOptions {
+	var list []database.CollectionOptions
+	if cfg.HasDefaultCollection() {
+		sync := cfg.Sync
+		if inScope := cfg.Scopes[config.DefaultName].Collections[config.DefaultName].Sync; inScope != "" {
+			sync = inScope
+		}
+		list = append(list, database.CollectionOptions{
+			Scope: config.DefaultName, Name: config.DefaultName, Sync: string(sync),
+		})
+	}
+	for _, scope := range slices.Sorted(maps.Keys(cfg.Scopes)) {
+		colls := cfg.Scopes[scope].Collections
+		for _, name := range slices.Sorted(maps.Keys(colls)) {
+			if id, ok := d.Collections[scope+"."+name]; ok {
+				list = append(list, database.CollectionOptions{Scope: scope, Name: name, ID: id, Sync: string(colls[name].Sync)})
+			}
+		}
+	}
+	return list
+}
+
+// Bounds of fetching a script.
+const (
+	fetchTimeout = 30 * time.Second
+	fetchBytes   = 1 << 20
+)
+
+// newFetcher returns what loads script settings that are URLs.
+func newFetcher(skipVerify bool) func(ctx context.Context, url string) ([]byte, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableKeepAlives = true
+	if skipVerify { // asked for by name: unsupported.remote_config_tls_skip_verify
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	}
+	client := &http.Client{Transport: transport, Timeout: fetchTimeout}
+	return func(ctx context.Context, url string) ([]byte, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("the server answered %s", resp.Status)
+		}
+		src, err := io.ReadAll(io.LimitReader(resp.Body, fetchBytes+1))
+		if len(src) > fetchBytes {
+			err = errors.Join(err, fmt.Errorf("the source is larger than %d bytes", fetchBytes))
+		}
+		return src, err
+	}
+}
+
+// compileScripts compiles the scripts that package database does not: those of later versions, so that a
+// mistake in them shows when it is made.
+func compileScripts(cfg *config.Database) error {
+	for path, source := range cfg.Scripts() {
+		if source == "" || strings.HasSuffix(path, "sync") {
+			continue
+		}
+		fn, err := script.CompileSync(string(source), "", script.Options{})
+		if err != nil {
+			return tidegate.Errorf(tidegate.Invalid, "%s: %s", path, tidegate.ErrorReason(err))
+		}
+		fn.Close()
+	}
+	return nil
+}

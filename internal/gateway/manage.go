@@ -1,0 +1,326 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// Create defines and loads a database and returns its config's version. Invalid: bad name or config. Exists:
+// `Duplicate database name "NAME"`. A database that was deleted with its data kept gets them back if name and
+// storage id (bucket) are the same.
+func (g *Gateway) Create(ctx context.Context, name string, cfg *config.Database) (version string, err error) {
+	if err := checkNew(name, cfg); err != nil {
+		return "", err
+	}
+	r, err := g.reserve(name, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer func() { <-r.op }()
+	ctx = context.WithoutCancel(ctx) // half a creation helps nobody
+	d, err := g.create(ctx, r, name, cfg)
+	if err != nil {
+		g.forget(r)
+		return "", err
+	}
+	return d.version(), nil
+}
+
+// checkNew checks the name and the config of a new database.
+func checkNew(name string, cfg *config.Database) error {
+	if err := config.ValidDatabaseName(name); err != nil {
+		return err
+	}
+	if cfg.Name != "" && cfg.Name != name {
+		return tidegate.Errorf(tidegate.Invalid, "the name in the config is not the name in the URL")
+	}
+	if err := cfg.KeepSecrets(nil); err != nil {
+		return err
+	}
+	return cfg.Check()
+}
+
+// reserve puts a new database into the set, Offline, with its op held.
+func (g *Gateway) reserve(name string, cfg *config.Database) (*Running, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, errClosed
+	}
+	if g.dbs[name] != nil {
+		return nil, tidegate.Errorf(tidegate.Exists, "Duplicate database name %q", name)
+	}
+	r := g.newRunning(&definition{Name: name, Config: strip(cfg)})
+	r.op <- struct{}{}
+	g.dbs[name] = r
+	return r, nil
+}
+
+// forget takes a database out of the set. r.op is held.
+func (g *Gateway) forget(r *Running) {
+	g.mu.Lock()
+	delete(g.dbs, r.name)
+	g.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deleted = true
+}
+
+// create defines, stores and loads a reserved database.
+func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *config.Database) (*definition, error) {
+	d, err := g.define(ctx, name, cfg)
+	if err != nil {
+		return nil, err
+	}
+	db, err := g.open(ctx, d, r.stats)
+	if err != nil {
+		return nil, err
+	}
+	// Nothing that may fail comes after save: what is refused must not be there after a restart.
+	if err := g.installPrincipals(ctx, db, d); err != nil {
+		return nil, joinClose(err, db)
+	}
+	if err := g.save(ctx, d); err != nil {
+		return nil, joinClose(err, db)
+	}
+	g.warn(d)
+	r.adopt(d)
+	if r.Settings().Offline {
+		return d, db.Close()
+	}
+	return d, r.start(ctx, db)
+}
+
+// define makes the definition of a new database: on the data that a deleted one left, or on new ones.
+func (g *Gateway) define(ctx context.Context, name string, cfg *config.Database) (*definition, error) {
+	old, err := g.detached(ctx, name, storageID(name, cfg))
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		g.log.Info("the database gets back the data of a deleted one", "database", name, "storage_id", old.StorageID)
+		d := old.withConfig(cfg, g.opts.Now())
+		d.Detached, d.FileHash = "", ""
+		return d, nil
+	}
+	space, err := newSpace(ctx, g.opts.Store)
+	if err != nil {
+		return nil, err
+	}
+	d := newDefinition(name, space, g.opts.Now())
+	d.StorageID = storageID(name, cfg)
+	return d.withConfig(cfg, g.opts.Now()), nil
+}
+
+// newDefinition makes a definition with fresh ids and an empty config.
+func newDefinition(name string, space store.Space, now time.Time) *definition {
+	now = now.UTC().Truncate(time.Millisecond)
+	return &definition{
+		Name: name, Space: space, ServerUUID: newHex(), SyncEpoch: newUUID(), EpochStart: now, Created: now,
+	}
+}
+
+// detached returns the definition that a deleted database left; nil if there is none.
+func (g *Gateway) detached(ctx context.Context, name, id string) (*definition, error) {
+	var value []byte
+	err := g.opts.Store.View(ctx, func(r store.Reader) error {
+		v, err := r.Get(definitionKey(name, id))
+		value = append(value, v...)
+		return err
+	})
+	if err != nil || value == nil {
+		return nil, err
+	}
+	return decodeDefinition(value)
+}
+
+// save stores a definition. With disable_persistent_config only the way to the data is kept: the database
+// counts as detached when the process starts next.
+func (g *Gateway) save(ctx context.Context, d *definition) error {
+	if !g.Persistent() && d.Detached == "" {
+		c := *d
+		c.Detached = detachedByFile
+		d = &c
+	}
+	value, err := d.encode()
+	if err != nil {
+		return fmt.Errorf("encode definition of %s: %w", d.Name, err)
+	}
+	err = g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		return tx.Put(definitionKey(d.Name, d.StorageID), value)
+	})
+	if err != nil {
+		return fmt.Errorf("store definition of %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// A Change is a new config for a database.
+type Change struct {
+	Config *config.Database
+	// OfflineGiven says that the request set offline itself. Otherwise a database that was taken offline by
+	// hand stays so.
+	OfflineGiven bool
+}
+
+// errVersion is what a request gets whose If-Match is out of date (gateway-rest.md §10.3): 412.
+var errVersion = tidegate.Errorf(tidegate.Exists, "Provided If-Match header does not match current config version")
+
+// Update changes a database's config: change gets a copy of the current one and returns the new one. It
+// returns the new version. If ifMatch is not empty and not the current version the error is Exists (412).
+//
+// The database is reloaded before Update returns, unless it is offline. If the new config is refused or does
+// not load, nothing is changed.
+func (g *Gateway) Update(ctx context.Context, name, ifMatch string, change func(*config.Database) (Change, error)) (version string, err error) {
+	r, err := g.Database(name)
+	if err != nil {
+		return "", err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	old := r.definition()
+	if ifMatch != "" && ifMatch != old.version() {
+		return "", errVersion
+	}
+	c, err := change(old.Config.Clone())
+	if err != nil {
+		return "", err
+	}
+	if c.Config.Bucket == "" {
+		c.Config.Bucket = old.Config.Bucket // like the name, it says which data these are
+	}
+	if err := checkChange(old, c.Config); err != nil {
+		return "", err
+	}
+	d := old.withConfig(c.Config, g.opts.Now())
+	if err := r.apply(context.WithoutCancel(ctx), old, d, c.OfflineGiven); err != nil {
+		return "", err
+	}
+	return d.version(), nil
+}
+
+// checkChange checks the new config of a database.
+func checkChange(old *definition, cfg *config.Database) error {
+	if cfg.Name != "" && cfg.Name != old.Name {
+		return tidegate.Errorf(tidegate.Invalid, "a database cannot be renamed")
+	}
+	if storageID(old.Name, cfg) != old.StorageID {
+		return tidegate.Errorf(tidegate.Invalid, "the bucket of a database cannot be changed; delete the database and create it anew")
+	}
+	if err := cfg.KeepSecrets(old.Config); err != nil {
+		return err
+	}
+	return cfg.Check()
+}
+
+// apply stores a new definition and puts it in force. r.op is held.
+func (r *Running) apply(ctx context.Context, old, d *definition, offlineGiven bool) error {
+	g := r.g
+	db, err := g.open(ctx, d, r.stats)
+	if err != nil {
+		return err
+	}
+	if err := g.save(ctx, d); err != nil {
+		return joinClose(err, db)
+	}
+	g.warn(d)
+	r.mu.Lock()
+	offline := d.Config.Settings().Offline
+	if r.byHand && !offlineGiven {
+		offline = true
+	}
+	online := r.state == Online
+	r.mu.Unlock()
+	if !offline {
+		if err := r.reload(ctx, d, db); err != nil {
+			return err
+		}
+		return changeGuest(ctx, db, old, d)
+	}
+	if online {
+		if err := r.stop(ctx, errGoingOffline); err != nil {
+			return joinClose(err, db)
+		}
+	}
+	r.adopt(d)
+	return joinClose(changeGuest(ctx, db, old, d), db)
+}
+
+// Delete closes a database and removes its definition. Its data stay for a later database of the same name and
+// storage id unless purge is set; then they are destroyed in the background, also across restarts.
+func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
+	r, err := g.Database(name)
+	if err != nil {
+		return err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ctx = context.WithoutCancel(ctx)
+	if r.State() == Online {
+		if err := r.stop(ctx, errGoingOffline); err != nil {
+			return err
+		}
+	}
+	d := *r.definition()
+	if purge {
+		err = g.abandon(ctx, &d, nil)
+	} else {
+		d.Detached = detachedByAPI
+		err = g.save(ctx, &d)
+	}
+	if err != nil {
+		return err
+	}
+	g.forget(r)
+	g.log.Info("database deleted", "database", name, "purge", purge)
+	return nil
+}
+
+// Flush deletes everything in a database and opens it empty with the same config: it gets a new space and a
+// new sync epoch, and the old space is destroyed in the background. The caller must not have the database acquired.
+func (g *Gateway) Flush(ctx context.Context, name string) error {
+	r, err := g.Database(name)
+	if err != nil {
+		return err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ctx = context.WithoutCancel(ctx)
+	if state := r.State(); state != Online {
+		return stateError(state)
+	}
+	old := r.definition()
+	space, err := newSpace(ctx, g.opts.Store)
+	if err != nil {
+		return err
+	}
+	d := *old
+	fresh := newDefinition(name, space, g.opts.Now())
+	d.Space, d.ServerUUID, d.SyncEpoch, d.EpochStart = fresh.Space, fresh.ServerUUID, fresh.SyncEpoch, fresh.EpochStart
+	db, err := g.open(ctx, &d, r.stats)
+	if err != nil {
+		return err
+	}
+	if err := r.stop(ctx, errReloading); err != nil {
+		return joinClose(err, db)
+	}
+	if err := g.abandon(ctx, old, &d); err != nil {
+		return errors.Join(joinClose(err, db), r.start(ctx, nil)) // go on with what there is
+	}
+	return r.reload(ctx, &d, db)
+}

@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// abandon gives the data of a definition up for destruction and, in the same transaction, stores what follows
+// it: replacement, or nothing if that is nil. The destruction survives restarts.
+func (g *Gateway) abandon(ctx context.Context, d, replacement *definition) error {
+	var value []byte
+	if replacement != nil {
+		var err error
+		if value, err = replacement.encode(); err != nil {
+			return fmt.Errorf("encode definition of %s: %w", d.Name, err)
+		}
+	}
+	err := g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.Put(purgeKey(d.Space), []byte(d.Name)); err != nil {
+			return err
+		}
+		if value != nil {
+			return tx.Put(definitionKey(d.Name, d.StorageID), value)
+		}
+		return tx.Delete(definitionKey(d.Name, d.StorageID))
+	})
+	if err != nil {
+		return fmt.Errorf("give up data of %s: %w", d.Name, err)
+	}
+	g.spawn(func() { g.purge(d.Space) }) // if it does not start now it does at the next start
+	return nil
+}
+
+// purgeBatch is how many keys one transaction of a purge deletes where the engine has no range delete.
+const purgeBatch = 1000
+
+// purgeRetry is the pause after a failed attempt.
+const purgeRetry = 10 * time.Second
+
+// purge destroys a space. It goes on until it is done or the gateway closes; then the next start goes on.
+func (g *Gateway) purge(space store.Space) {
+	for g.ctx.Err() == nil {
+		err := g.purgeOnce(g.ctx, space)
+		if err == nil || g.ctx.Err() != nil {
+			return
+		}
+		g.log.Error("deleting old data failed; it will be tried again", "space", uint32(space), "error", err)
+		select {
+		case <-g.ctx.Done():
+		case <-time.After(purgeRetry):
+		}
+	}
+}
+
+func (g *Gateway) purgeOnce(ctx context.Context, space store.Space) error {
+	if err := g.opts.Blobs.RemoveSpace(ctx, space); err != nil {
+		return err
+	}
+	for more := true; more; {
+		err := g.opts.Store.Update(ctx, func(tx store.Tx) (err error) {
+			more, err = deleteSpace(tx, space)
+			if err != nil || more {
+				return err
+			}
+			return tx.Delete(purgeKey(space))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	g.log.Info("old data deleted", "space", uint32(space))
+	return nil
+}
+
+// deleteSpace deletes the keys of a space, or as many as fit one transaction; then more is true.
+func deleteSpace(tx store.Tx, space store.Space) (more bool, err error) {
+	rng := store.Prefix(store.SpaceKey(space))
+	if d, ok := tx.(store.RangeDeleter); ok {
+		return false, d.DeleteRange(rng)
+	}
+	var keys [][]byte
+	it := tx.Scan(rng)
+	for len(keys) < purgeBatch && it.Next() {
+		keys = append(keys, append([]byte(nil), it.Key()...))
+	}
+	if err := errors.Join(it.Err(), it.Close()); err != nil {
+		return false, err
+	}
+	for _, key := range keys {
+		if err := tx.Delete(key); err != nil {
+			return false, err
+		}
+	}
+	return len(keys) == purgeBatch, nil
+}
+
+// joinClose closes a database that is not needed after all.
+func joinClose(err error, db *database.Database) error { return errors.Join(err, db.Close()) }

@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/database"
+)
+
+// Running is one database of the set, in whatever state. It stays the same over reloads.
+type Running struct {
+	g     *Gateway
+	name  string
+	op    chan struct{} // held by whoever changes the database's state or definition
+	stats *database.Stats
+	http  HTTPStats
+
+	mu        sync.Mutex // guards what follows
+	state     State
+	moved     chan struct{} // closed and replaced at every move
+	err       error         // why it is not online, if it failed
+	def       *definition
+	settings  config.Settings
+	inst      *instance // the open database; nil unless Online or Stopping
+	reloading bool      // it goes to Offline only to come back at once
+	byHand    bool      // taken offline over the API
+	deleted   bool
+	auth      access.Stats // of the instances that are closed
+}
+
+// instance is a database that is open: one run from Starting to Offline.
+type instance struct {
+	db      *database.Database
+	leaving context.Context // ends when the database begins to leave Online
+	leave   context.CancelCauseFunc
+	stop    context.CancelFunc // ends Run
+	stopped chan struct{}      // closed when Run has returned
+
+	// Guarded by Running.mu:
+	requests int           // being served
+	draining bool          // no more are let in
+	idle     chan struct{} // closed when draining and requests is 0
+}
+
+// Causes that end the context of feeds.
+var (
+	errGoingOffline = tidegate.Errorf(tidegate.Unavailable, "DB is currently under maintenance")
+	errReloading    = tidegate.Errorf(tidegate.Unavailable, "DB is Starting - try again later")
+)
+
+// Name is the database's name.
+func (r *Running) Name() string { return r.name }
+
+// State is what the database is doing now.
+func (r *Running) State() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+// Err is why the database is not online, if it failed; nil otherwise.
+func (r *Running) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// DB is the open database; nil unless it is loaded. Requests use Acquire.
+func (r *Running) DB() *database.Database {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inst == nil {
+		return nil
+	}
+	return r.inst.db
+}
+
+// Stats are the database's counters; they go on counting over reloads.
+func (r *Running) Stats() *database.Stats { return r.stats }
+
+// Config is the config as it was given, without defaults, and its version, the ETag without quotes. The
+// config must not be changed.
+func (r *Running) Config() (cfg *config.Database, version string) {
+	d := r.definition()
+	return d.Config, d.version()
+}
+
+// Settings are the values in force.
+func (r *Running) Settings() config.Settings {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settings
+}
+
+// InstanceStart is the start of the sync epoch: it is set when the database is made and does not change with
+// restarts.
+func (r *Running) InstanceStart() time.Time { return r.definition().EpochStart }
+
+// ServerUUID is the id of the database's data, 32 hex digits.
+func (r *Running) ServerUUID() string { return r.definition().ServerUUID }
+
+// SyncEpoch is the id of the sync epoch, a UUID.
+func (r *Running) SyncEpoch() string { return r.definition().SyncEpoch }
+
+// Created and Updated are when the config was made and last changed.
+func (r *Running) Created() time.Time { return r.definition().Created }
+
+// Updated is when the config was last changed.
+func (r *Running) Updated() time.Time { return r.definition().Updated }
+
+// StorageID is what the data are found by, besides the name, when the database is deleted and made again.
+func (r *Running) StorageID() string { return r.definition().StorageID }
+
+func (r *Running) definition() *definition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.def
+}
+
+// reloadPatience is how long requests wait for a reload before they are told to come back.
+const reloadPatience = 5 * time.Second
+
+// Acquire counts a request in. The caller calls release, once, when it is done. While a config change is being
+// applied it waits; when the database is not online the error is Unavailable with the reason of
+// gateway-rest.md §6.
+//
+// leaving ends, with a cause, as soon as the database begins to leave Online or is reloaded, and when ctx ends:
+// a feed ends with it. A short request keeps its own context instead, so that it can finish: going offline waits
+// for it (up to DrainTimeout; then the database is closed under it).
+func (r *Running) Acquire(ctx context.Context) (db *database.Database, leavingCtx context.Context, release func(), err error) {
+	var patience <-chan time.Time
+	for {
+		inst, wait, err := r.enter()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if inst != nil {
+			l := &leaving{Context: ctx, instance: inst.leaving}
+			return inst.db, l, func() { l.free(); r.exit(inst) }, nil
+		}
+		if patience == nil {
+			timer := time.NewTimer(reloadPatience)
+			defer timer.Stop()
+			patience = timer.C
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, nil, nil, ctx.Err()
+		case <-patience:
+			return nil, nil, nil, errReloading
+		}
+	}
+}
+
+// enter counts a request in and returns the instance; or, during a reload, what to wait for.
+func (r *Running) enter() (*instance, <-chan struct{}, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.state == Online:
+		r.inst.requests++
+		return r.inst, nil, nil
+	case r.reloading:
+		return nil, r.moved, nil
+	default:
+		return nil, nil, stateError(r.state)
+	}
+}
+
+// exit counts a request out.
+func (r *Running) exit(inst *instance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inst.requests--
+	if inst.requests == 0 && inst.draining {
+		close(inst.idle)
+	}
+}
+
+// stateError is what a request is told in a state other than Online (gateway-rest.md §6).
+func stateError(s State) error {
+	if s == Offline {
+		return errGoingOffline
+	}
+	return tidegate.Errorf(tidegate.Unavailable, "DB is %s - try again later", s)
+}
+
+// move applies an event by the table; r.mu is held. An illegal move is a mistake of ours and changes nothing.
+func (r *Running) move(ev event) error {
+	to, err := next(r.state, ev)
+	if err != nil {
+		return err
+	}
+	r.g.log.Debug("database state", "database", r.name, "from", r.state.String(), "to", to.String())
+	r.state = to
+	close(r.moved)
+	r.moved = make(chan struct{})
+	return nil
+}
+
+// transition is move with the lock taken; also, if not nil, is done with it held when the move is legal.
+func (r *Running) transition(ev event, also func()) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.move(ev); err != nil {
+		return err
+	}
+	if also != nil {
+		also()
+	}
+	return nil
+}
+
+// lock takes the right to change the database's state or definition. NotFound: it was deleted meanwhile.
+// Unavailable: the gateway is closing, and has taken the database offline for good or is about to.
+func (r *Running) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case r.op <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	r.g.mu.Lock()
+	closed := r.g.closed
+	r.g.mu.Unlock()
+	r.mu.Lock()
+	deleted := r.deleted
+	r.mu.Unlock()
+	switch {
+	case deleted:
+		<-r.op
+		return nil, notFound(r.name)
+	case closed:
+		<-r.op
+		return nil, errClosed
+	}
+	return func() { <-r.op }, nil
+}
+
+func notFound(name string) error {
+	return tidegate.Errorf(tidegate.NotFound, "no such database %q", name)
+}

@@ -1,0 +1,135 @@
+package rest
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/gateway"
+)
+
+// Limits bound what one client can make the server do. Zero values mean the defaults.
+type Limits struct {
+	// RequestBytes is the longest request body other than a raw attachment, decompressed.
+	RequestBytes int64
+	// BodyMemoryBytes is the most memory that large request bodies may take together.
+	BodyMemoryBytes int64
+	// DocumentBytes is the longest document.
+	DocumentBytes int64
+	// JSONDepth is the deepest nesting of JSON taken from a client.
+	JSONDepth int
+	// BulkDocs is the most documents in one _bulk_docs, _bulk_get, _revs_diff or list of keys.
+	BulkDocs int
+	// MultipartParts is the most parts of a multipart body.
+	MultipartParts int
+	// FeedsPerUser is the most feeds one user may have open.
+	FeedsPerUser int
+	// FeedBatch is the most entries a feed loads at a time.
+	FeedBatch int
+	// FeedWriteTimeout is how long a feed waits for a client that does not read.
+	FeedWriteTimeout time.Duration
+}
+
+// The defaults of Limits (hardening.md).
+const (
+	DefaultRequestBytes    = 64 << 20
+	DefaultBodyMemoryBytes = 512 << 20
+	DefaultDocumentBytes   = 20 << 20
+	DefaultJSONDepth       = 128
+	DefaultBulkDocs        = 100_000
+	DefaultMultipartParts  = 1000
+	DefaultFeedsPerUser    = 1000
+	DefaultFeedBatch       = 500
+
+	DefaultFeedWriteTimeout = 2 * time.Minute
+)
+
+func (l Limits) withDefaults() Limits {
+	l.RequestBytes = orDefault(l.RequestBytes, DefaultRequestBytes)
+	l.BodyMemoryBytes = orDefault(l.BodyMemoryBytes, DefaultBodyMemoryBytes)
+	l.DocumentBytes = orDefault(l.DocumentBytes, DefaultDocumentBytes)
+	l.JSONDepth = orDefault(l.JSONDepth, DefaultJSONDepth)
+	l.BulkDocs = orDefault(l.BulkDocs, DefaultBulkDocs)
+	l.MultipartParts = orDefault(l.MultipartParts, DefaultMultipartParts)
+	l.FeedsPerUser = orDefault(l.FeedsPerUser, DefaultFeedsPerUser)
+	l.FeedBatch = orDefault(l.FeedBatch, DefaultFeedBatch)
+	l.FeedWriteTimeout = orDefault(l.FeedWriteTimeout, DefaultFeedWriteTimeout)
+	return l
+}
+
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+// Deps are what a Server is made of.
+type Deps struct {
+	Gateway *gateway.Gateway
+	Config  *config.Startup
+	Logger  *slog.Logger // discards if nil
+	Version string       // of the product, without the name
+	Limits  Limits
+	Admins  *access.AdminAccounts // who may log in to the admin and metrics listeners; nil: nobody
+	AdminDeps
+}
+
+// Server answers HTTP requests for a gateway. It holds no connections: the handlers are mounted by who
+// listens.
+type Server struct {
+	gateway  *gateway.Gateway
+	settings config.ServerSettings
+	limits   Limits
+	log      *slog.Logger
+	version  string
+	deps     AdminDeps
+	authn    authState
+	diag     *diagnostics
+
+	serverName string // value of the Server header
+
+	buffers     bufferPool
+	chunks      sync.Pool    // of *chunk
+	heldOutputs atomic.Int64 // outputs not closed yet
+	gzips       gzipPool
+	bodyMemory  memoryBudget
+	feeds       feedSet
+	workers     feedWorkers
+	watch       connWatch
+}
+
+// NewServer makes a Server.
+func NewServer(deps Deps) *Server {
+	s := &Server{
+		gateway:  deps.Gateway,
+		settings: deps.Config.Settings(),
+		limits:   deps.Limits.withDefaults(),
+		log:      deps.Logger,
+		version:  deps.Version,
+		deps:     deps.AdminDeps,
+
+		serverName: "tidegate/" + deps.Version,
+	}
+	s.feeds = feedSet{max: s.settings.MaxConcurrentReplications, perUsr: s.limits.FeedsPerUser, byUser: make(map[feedOwner]int)}
+	s.authn = newAuthState(s.settings, deps.Admins)
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.bodyMemory.max = s.limits.BodyMemoryBytes
+	s.diag = newDiagnostics(s, deps.Config)
+	return s
+}
+
+// Public is the handler of the public listener.
+func (s *Server) Public() http.Handler { return s.serve(public) }
+
+// Admin is the handler of the admin listener.
+func (s *Server) Admin() http.Handler { return s.serve(admin) }
+
+// Metrics is the handler of the metrics listener.
+func (s *Server) Metrics() http.Handler { return s.serve(metrics) }

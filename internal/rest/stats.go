@@ -1,0 +1,184 @@
+package rest
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/gateway"
+	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/telemetry"
+)
+
+// traffic counts the bodies of requests and answers on the listeners.
+type traffic struct {
+	publicRead, publicWritten atomic.Int64
+	adminRead, adminWritten   atomic.Int64
+}
+
+// count adds a request that was answered to the statistics (gateway-rest.md §22.3) and, if asked for, to the
+// log.
+func (s *Server) count(r *request, w *response) {
+	read := max(r.ContentLength, 0)
+	switch r.listener {
+	case public:
+		s.diag.traffic.publicRead.Add(read)
+		s.diag.traffic.publicWritten.Add(w.written)
+		if r.running != nil {
+			h := r.running.HTTP()
+			h.Requests.Add(1)
+			h.BytesRead.Add(read)
+			h.BytesWritten.Add(w.written)
+		}
+	case admin:
+		s.diag.traffic.adminRead.Add(read)
+		s.diag.traffic.adminWritten.Add(w.written)
+	}
+	s.diag.logging.request(s.log, r, w)
+}
+
+// newMetrics makes the registry of /metrics.
+func (s *Server) newMetrics() *prometheus.Registry {
+	others := append([]prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}, s.deps.Collectors...)
+	reg, err := telemetry.NewRegistry(s.snapshot, others...)
+	if err != nil {
+		panic("rest: two metrics have the same name: " + err.Error()) // a mistake in the tables
+	}
+	return reg
+}
+
+// handleMetrics answers /metrics and /_metrics.
+func (s *Server) handleMetrics(w http.ResponseWriter, r *request) error {
+	s.diag.prometheus.ServeHTTP(w, r.Request)
+	return nil
+}
+
+func newMetricsHandler(reg *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true, MaxRequestsInFlight: 4})
+}
+
+// handleExpvar answers /_expvar.
+func (s *Server) handleExpvar(w http.ResponseWriter, _ *request) error {
+	b, err := telemetry.AppendExpvar(nil, s.snapshot(), os.Args[:1]) // flags could hold what is nobody's business
+	if err != nil {
+		return err
+	}
+	return s.writeJSON(w, http.StatusOK, b)
+}
+
+// handleMemStats answers /_stats.
+func (s *Server) handleMemStats(w http.ResponseWriter, _ *request) error {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return s.reply(w, http.StatusOK, map[string]runtime.MemStats{"memstats": m})
+}
+
+// snapshot gathers all statistics.
+func (s *Server) snapshot() telemetry.Snapshot {
+	resources := s.diag.process.Figures()
+	resources["pub_net_bytes_recv"] = s.diag.traffic.publicRead.Load()
+	resources["pub_net_bytes_sent"] = s.diag.traffic.publicWritten.Load()
+	resources["admin_net_bytes_recv"] = s.diag.traffic.adminRead.Load()
+	resources["admin_net_bytes_sent"] = s.diag.traffic.adminWritten.Load()
+	if c := s.deps.LogCounts; c != nil {
+		resources["error_count"], resources["warn_count"] = c.Errors(), c.Warnings()
+	}
+	snap := telemetry.Snapshot{Global: map[string]telemetry.Figures{telemetry.GroupResources: resources}}
+	for _, db := range s.gateway.Databases() {
+		snap.Databases = append(snap.Databases, databaseFigures(db))
+		snap.Own = append(snap.Own, ownFigures(db)...)
+	}
+	snap.Own = append(snap.Own, telemetry.Own{Name: "feeds", Help: "Open changes feeds.", Value: float64(s.feeds.count())})
+	if s.deps.StoreStats != nil {
+		snap.Own = append(snap.Own, storeFigures(s.deps.StoreStats())...)
+	}
+	return snap
+}
+
+// databaseFigures are a database's statistics under the product's names.
+func databaseFigures(r *gateway.Running) telemetry.DatabaseFigures {
+	stats, h, auth := r.Stats(), r.HTTP(), r.AuthStats()
+	figures := telemetry.Figures{
+		"num_public_rest_requests":  h.Requests.Load(),
+		"public_rest_bytes_read":    h.BytesRead.Load(),
+		"public_rest_bytes_written": h.BytesWritten.Load(),
+	}
+	for name, v := range stats.Database() {
+		figures[name] = v
+	}
+	figures["high_seq_feed"] = figures["last_sequence_assigned_value"]
+	security := telemetry.Figures{
+		"auth_success_count": auth.AuthSuccess, "auth_failed_count": auth.AuthFailed, "total_auth_time": int64(auth.AuthTime),
+	}
+	for name, v := range stats.Security() {
+		security[name] = v
+	}
+	collections := map[string]telemetry.Figures{}
+	for _, c := range stats.Collections() {
+		collections[c.Name] = collectionFigures(c)
+	}
+	return telemetry.DatabaseFigures{
+		Name: r.Name(),
+		Groups: map[string]telemetry.Figures{
+			telemetry.GroupDatabase: figures, telemetry.GroupSecurity: security,
+			telemetry.GroupCache: {
+				"high_seq_cached": figures["last_sequence_assigned_value"], "high_seq_stable": figures["last_sequence_assigned_value"],
+			},
+		},
+		Collections: collections,
+	}
+}
+
+func collectionFigures(c *database.CollectionStats) telemetry.Figures {
+	f := telemetry.Figures{}
+	for name, v := range c.All() {
+		f[name] = v
+	}
+	return f
+}
+
+// ownFigures are a database's statistics that the product does not have.
+func ownFigures(r *gateway.Running) []telemetry.Own {
+	label := [2]string{"database", r.Name()}
+	stats := r.Stats()
+	own := []telemetry.Own{
+		{Name: "writes_repeated_total", Help: "Writes computed again because their document had moved.", Counter: true, Value: float64(stats.Moved.Load())},
+		{Name: "documents_expired_total", Help: "Documents that were deleted at their expiry.", Counter: true, Value: float64(stats.DocsExpired.Load())},
+	}
+	for i := range own {
+		own[i].Labels = [][2]string{label}
+	}
+	state := r.State()
+	for _, s := range gateway.States() {
+		v := 0.0
+		if s == state {
+			v = 1
+		}
+		own = append(own, telemetry.Own{
+			Name: "database_state", Help: "1 for the state that the database is in.", Value: v,
+			Labels: [][2]string{label, {"state", s.String()}},
+		})
+	}
+	return own
+}
+
+// storeFigures are the statistics of the storage engine.
+func storeFigures(st store.Stats) []telemetry.Own {
+	return []telemetry.Own{
+		{Name: "store_commits_total", Help: "Transactions made durable.", Counter: true, Value: float64(st.Commits)},
+		{Name: "store_syncs_total", Help: "Syncs that made them durable.", Counter: true, Value: float64(st.Syncs)},
+		{Name: "store_written_bytes_total", Help: "Bytes of keys and values written.", Counter: true, Value: float64(st.BytesWritten)},
+		{Name: "store_cache_hits_total", Help: "Block cache hits.", Counter: true, Value: float64(st.CacheHits)},
+		{Name: "store_cache_misses_total", Help: "Block cache misses.", Counter: true, Value: float64(st.CacheMisses)},
+		{Name: "store_disk_bytes", Help: "Bytes on disk.", Value: float64(st.DiskBytes)},
+		{Name: "store_queue", Help: "Transactions waiting to be committed.", Value: float64(st.QueueDepth)},
+	}
+}

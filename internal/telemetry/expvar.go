@@ -1,0 +1,106 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"runtime"
+	"slices"
+)
+
+// AppendExpvar appends the JSON of /_expvar (gateway-rest.md §22.1): every key of every group, 0 where there is
+// nothing to tell.
+func AppendExpvar(b []byte, s Snapshot, cmdline []string) ([]byte, error) {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	global := object{}
+	for _, g := range globalGroups() {
+		global.add(g.name, g.figures(s.Global[g.name]))
+	}
+	perDB := object{}
+	for _, db := range s.Databases {
+		perDB.add(db.Name, db.object())
+	}
+	gateway := object{}
+	gateway.add("global", global)
+	gateway.add("per_db", perDB)
+	gateway.add("per_replication", object{})
+	all := object{}
+	all.add("cmdline", cmdline)
+	all.add("memstats", mem)
+	all.add("cb", object{})
+	all.add("syncgateway", gateway)
+	out, err := json.Marshal(all)
+	return append(b, out...), err
+}
+
+// object returns a database's groups.
+func (d DatabaseFigures) object() object {
+	o := object{}
+	for _, g := range databaseGroups() {
+		figures := g.figures(d.Groups[g.name])
+		switch g.name {
+		case GroupDatabase: // in the JSON alone
+			figures.add("cache_feed", object{})
+			figures.add("import_feed", object{})
+		case GroupPush: // 2.8 has these here too
+			figures.add("sync_function_count", d.Groups[GroupDatabase]["sync_function_count"])
+			figures.add("sync_function_time", d.Groups[GroupDatabase]["sync_function_time"])
+		}
+		o.add(g.name, figures)
+	}
+	o.add("replications", object{})
+	collections := object{}
+	names := make([]string, 0, len(d.Collections))
+	for name := range d.Collections {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		collections.add(name, collectionGroup().figures(d.Collections[name]))
+	}
+	o.add(groupCollections, collections)
+	return o
+}
+
+// figures returns the value of every key of the group.
+func (g group) figures(f Figures) object {
+	o := make(object, 0, len(g.keys))
+	for _, k := range g.keys {
+		o.add(k.name, f[k.name])
+	}
+	return o
+}
+
+// object is a JSON object whose members keep their order.
+type object []objectMember
+
+type objectMember struct {
+	name  string
+	value any
+}
+
+func (o *object) add(name string, value any) { *o = append(*o, objectMember{name, value}) }
+
+// MarshalJSON implements json.Marshaler.
+func (o object) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, err := json.Marshal(m.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(m.value)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}

@@ -1,0 +1,6 @@
+// Package chaos holds the tests that kill the real binary: SIGKILL under concurrent load, again and again, then
+// every acknowledged write looked for, every feed compared and the store checked by `tidegate fsck`.
+//
+//	go test ./test/chaos                      # 8 rounds, for everyday use
+//	go test ./test/chaos -kills 50 -seed 7    # 50 rounds, reproducible choice of moments
+package chaos

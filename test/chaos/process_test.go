@@ -1,0 +1,163 @@
+package chaos
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// binary builds tidegate once for all tests of the package, as a user would: without the race detector.
+var binary = sync.OnceValues(func() (string, error) {
+	if bin := os.Getenv("TIDEGATE_BIN"); bin != "" {
+		return bin, nil
+	}
+	dir, err := os.MkdirTemp("", "tidegate-chaos-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "tidegate")
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/tidegate/tidegate/cmd/tidegate").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// process is one life of a gateway on a data directory.
+type process struct {
+	cmd           *exec.Cmd
+	public, admin string // base URLs
+	log           *lockedBuffer
+	done          chan struct{}
+}
+
+// start runs the gateway and returns once it listens. More arguments are passed to serve.
+func start(t *testing.T, data string, args ...string) *process {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append([]string{"serve", "--data", data, "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--metrics", "127.0.0.1:0", "--log-format", "json"}, args...)
+	p := &process{cmd: exec.Command(bin, args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	r, w := io.Pipe()
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan map[string]string, 1)
+	go p.follow(r, ready)
+	go func() { _ = p.cmd.Wait(); w.Close(); close(p.done) }()
+	select {
+	case addr := <-ready:
+		p.public, p.admin = "http://"+addr["public"], "http://"+addr["admin"]
+	case <-p.done:
+		t.Fatalf("the gateway ended while starting:\n%s", p.log)
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// follow keeps the log and reports the three addresses once all are known.
+func (p *process) follow(r io.Reader, ready chan<- map[string]string) {
+	found := map[string]string{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		p.log.write(lines.Bytes())
+		var entry struct{ Msg, Listener, Address string }
+		if json.Unmarshal(lines.Bytes(), &entry) != nil || entry.Msg != "listening" {
+			continue
+		}
+		found[entry.Listener] = entry.Address
+		if len(found) == 3 {
+			ready <- found
+		}
+	}
+}
+
+// kill ends the process at once and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+}
+
+// stop asks the process to end and returns its exit code.
+func (p *process) stop() int {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// fsck checks the data directory with the real command.
+func fsck(t *testing.T, data string) {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(bin, "fsck", "--data", data).CombinedOutput(); err != nil {
+		t.Fatalf("tidegate fsck: %v\n%s", err, out)
+	}
+}
+
+// call makes one request with a JSON body (nil: none) and decodes the JSON answer into out (nil: dropped).
+func call(method, url string, body, out any) (int, error) {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequest(method, url, r)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return res.StatusCode, err
+	}
+	if out != nil && res.StatusCode < 300 {
+		return res.StatusCode, json.Unmarshal(b, out)
+	}
+	return res.StatusCode, nil
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) write(line []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Write(line)
+	l.b.WriteByte('\n')
+}
+
+// String returns the last part of the log.
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.b.Bytes()
+	return string(b[max(0, len(b)-8<<10):])
+}

@@ -1,0 +1,62 @@
+// Starts a real gateway for a test file: the binary in $TIDEGATE_BIN (../../bin/tidegate by default), an empty
+// data directory, free ports. Everything is gone when the test file ends.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+export const PASSWORD = 'interop-password'
+
+export async function startGateway () {
+  const bin = process.env.TIDEGATE_BIN || fileURLToPath(new URL('../../bin/tidegate', import.meta.url))
+  const data = mkdtempSync(join(tmpdir(), 'tidegate-interop-'))
+  const args = ['serve', '--data', data, '--public', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--metrics', '127.0.0.1:0', '--log-format', 'json']
+  const child = spawn(bin, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const log = []
+  const addresses = await listening(child, log)
+  const gateway = {
+    public: `http://${addresses.public}`,
+    admin: `http://${addresses.admin}`,
+    log,
+    // admin makes one admin request and fails the test on any status that isn't expected.
+    async admin_ (method, path, body, want = [200, 201]) {
+      const res = await fetch(gateway.admin + path, {
+        method,
+        headers: { 'content-type': 'application/json' },
+        body: body === undefined ? undefined : JSON.stringify(body)
+      })
+      const text = await res.text()
+      if (!want.includes(res.status)) throw new Error(`${method} ${path}: ${res.status} ${text}`)
+      return text ? JSON.parse(text) : null
+    },
+    createDatabase: (name, config) => gateway.admin_('PUT', `/${name}/`, config),
+    createUser: (db, name, channels, more = {}) =>
+      gateway.admin_('PUT', `/${db}/_user/${name}`, { name, password: PASSWORD, admin_channels: channels, ...more }),
+    url: (db, user) => `http://${user}:${PASSWORD}@${addresses.public}/${db}`,
+    async stop () {
+      child.kill('SIGTERM')
+      if (child.exitCode === null) await new Promise(resolve => child.once('exit', resolve))
+      rmSync(data, { recursive: true, force: true })
+    }
+  }
+  return gateway
+}
+
+// listening waits for the three "listening" lines of the log.
+function listening (child, log) {
+  return new Promise((resolve, reject) => {
+    const found = {}
+    const take = line => {
+      log.push(line)
+      let entry
+      try { entry = JSON.parse(line) } catch { return }
+      if (entry.msg === 'listening') found[entry.listener] = entry.address
+      if (found.public && found.admin && found.metrics) resolve(found)
+    }
+    for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', take)
+    child.once('error', reject)
+    child.once('exit', code => reject(new Error(`the gateway ended with ${code}:\n${log.join('\n')}`)))
+  })
+}
