@@ -326,6 +326,9 @@ func TestModel(t *testing.T) {
 		for _, name := range modelUsers {
 			m.look(rt, t, name)
 		}
+		if problems, _, _ := check(t, r); len(problems) > 0 {
+			rt.Fatalf("Check: %q", problems)
+		}
 	})
 }
 

@@ -22,7 +22,7 @@ const (
 	DefaultBcryptCost       = 10
 	DefaultFailures         = 10 // a minute (hardening.md)
 	DefaultVerifiedCache    = 10_000
-	DefaultVerifiedTTL      = 5 * time.Minute
+	DefaultVerifiedTTL      = 30 * time.Minute
 	maxWaitingForHash       = 256 // callers that wait for their turn to hash, beyond it they are turned away
 	maxBcryptPassword       = 72  // bytes; bcrypt looks at no more
 	maxFailureRecords       = 10_000
@@ -44,7 +44,7 @@ type PasswordsConfig struct {
 	// number.
 	FailuresPerMinute int
 	CacheSize         int           // verified credentials kept in memory: 10,000
-	CacheTTL          time.Duration // how long each is kept: 5 min
+	CacheTTL          time.Duration // how long each is kept: 30 min
 	Concurrency       int           // hashes computed at once: GOMAXPROCS
 	Now               func() time.Time
 }

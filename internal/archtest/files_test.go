@@ -36,7 +36,8 @@ func faults(s source) []string {
 	return out
 }
 
-// find calls visit for every call below n, with whether it is inside the function given to synctest.Test.
+// find calls visit for every call below n, with whether it is inside the function given to synctest.Test, or to a
+// helper named bubble that passes it on.
 func find(n ast.Node, inBubble bool, visit func(*ast.CallExpr, bool)) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
@@ -44,7 +45,7 @@ func find(n ast.Node, inBubble bool, visit func(*ast.CallExpr, bool)) {
 			return true
 		}
 		visit(call, inBubble)
-		if inBubble || !isCall(call, "synctest", "Test") {
+		if inBubble || !isCall(call, "synctest", "Test") && !isBubble(call) {
 			return true
 		}
 		for _, arg := range call.Args {
@@ -52,6 +53,11 @@ func find(n ast.Node, inBubble bool, visit func(*ast.CallExpr, bool)) {
 		}
 		return false
 	})
+}
+
+func isBubble(call *ast.CallExpr) bool {
+	fun, ok := call.Fun.(*ast.Ident)
+	return ok && fun.Name == "bubble"
 }
 
 func isCall(call *ast.CallExpr, pkg, name string) bool {
@@ -84,6 +90,7 @@ func TestFilesCatches(t *testing.T) {
 		{"sleep", "a_test.go", body("time.Sleep(1)"), "a_test.go:3:1: time.Sleep"},
 		{"sleep in a helper", "a_test.go", "package x\nfunc wait() { for { go func() { time.Sleep(1) }() } }", "time.Sleep"},
 		{"sleep in a bubble", "a_test.go", body("synctest.Test(t, func(t *testing.T) { go func() { time.Sleep(1) }() })"), ""},
+		{"sleep in a named bubble", "a_test.go", body("bubble(t, func(t *testing.T) { time.Sleep(1) })"), ""},
 		{"sleep after a bubble", "a_test.go", body("synctest.Test(t, func(t *testing.T) {}); time.Sleep(1)"), "time.Sleep"},
 		{"sleep in the product", "a.go", body("time.Sleep(1)"), ""},
 		{"skip", "a_test.go", body(`t.Skip("slow")`), "t.Skip"},

@@ -63,6 +63,9 @@ var ErrFeedEnded = tidegate.Errorf(tidegate.Gone, "the feed has ended")
 // ErrFeedClosed is returned by a feed that was closed.
 var ErrFeedClosed = tidegate.Errorf(tidegate.Unavailable, "the feed is closed")
 
+// maxLooks is how often a feed takes a new bound because its principal is ahead of it.
+const maxLooks = 3
+
 // DefaultBatch is how many entries Next returns at most when it is not told.
 const DefaultBatch = 1000
 
@@ -170,11 +173,28 @@ func (f *Feed) prepare(ctx context.Context) error {
 		f.stale = true
 	default:
 	}
-	events := f.arm()
-	f.started = true
-	if f.stale || !f.req.Admin && events > f.viewAt {
-		return f.look(ctx)
+	return f.view(ctx)
+}
+
+// view takes the next bound, and the principal's view if there is a newer one. If that knows of changes
+// beyond the bound then the hub is told to catch up: nothing would wake the feed for them.
+func (f *Feed) view(ctx context.Context) error {
+	for range maxLooks {
+		events := f.arm()
+		f.started = true
+		if f.stale || !f.req.Admin && events > f.viewAt {
+			if err := f.look(ctx); err != nil {
+				return err
+			}
+		}
+		if f.scope.newest <= f.bound || f.req.OneShot || f.req.Descending {
+			return nil
+		}
+		if err := f.h.catchUp(ctx); err != nil {
+			return err
+		}
 	}
+	f.stale = true // access changes all the time: go on, and do not sleep
 	return nil
 }
 

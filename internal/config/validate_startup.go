@@ -166,6 +166,7 @@ func (s *Startup) Warnings() []string {
 	warn(s.Logging.RedactionLevel == "full", "logging.redaction_level: secrets are always masked; nothing more is with full")
 	warn(value(s.API.ProfileInterface) != "", "api.profile_interface: profiles are on the metrics listener, at /debug/pprof/")
 	warn(value(value(s.Unsupported.HTTP2).Enabled), "unsupported.http2: HTTP/2 is on only if the toolchain that built this has a sound one")
+	warn(s.Unsupported.StatsLogFrequency != 0, "unsupported.stats_log_frequency: this version does not log statistics; scrape /metrics")
 	warn(value(s.Unsupported.UserQueries), "unsupported.user_queries: there are none")
 	warn(s.Replicator.BLIPCompression != nil || s.Replicator.MaxConcurrentChangesBatches != nil || s.Replicator.MaxConcurrentRevs != nil,
 		"replicator: this version has no BLIP; only max_heartbeat and max_concurrent_replications have an effect")

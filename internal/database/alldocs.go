@@ -18,13 +18,11 @@ type AllDocsOptions struct {
 	Keys []string
 	// StartKey and EndKey bound the IDs; HasEndKey says that there is an end. ExclusiveEnd leaves EndKey itself
 	// out. With Descending the walk goes from StartKey down to EndKey.
-	StartKey, EndKey     string
-	HasStartKey          bool
-	HasEndKey            bool
-	ExclusiveEnd         bool
-	Descending           bool
-	Skip, Limit          int // Limit 0: all
-	IncludeTombstoneRows bool
+	StartKey, EndKey       string
+	HasStartKey, HasEndKey bool
+	ExclusiveEnd           bool
+	Descending             bool
+	Skip, Limit            int // Limit 0: all
 }
 
 // AllDocsRow is one row.
@@ -202,58 +200,37 @@ func (w *allDocsWalk) add(row AllDocsRow) {
 
 // row makes the row of a document. ok is false if it is left out; byKey it never is.
 func (w *allDocsWalk) row(r store.Reader, id string, stored []byte, byKey bool) (row AllDocsRow, ok bool, err error) {
-	head, err := parseHead(stored)
+	head, winner, err := parseCurrent(id, stored)
 	if err != nil {
-		return row, false, fmt.Errorf("read document %q: %w", id, err)
+		return row, false, err
 	}
-	deleted := head.flags&recDeleted != 0
-	if deleted && !byKey && !w.o.IncludeTombstoneRows {
+	deleted := winner.Deleted()
+	switch {
+	case byKey && (deleted || !w.h.canSee(winner.Channels)):
+		row = AllDocsRow{ID: id, Err: w.h.refusal(id, stored, &winner)}
+		if tidegate.ErrorCode(row.Err) == tidegate.Corrupt {
+			return row, false, row.Err
+		}
+		return row, true, nil
+	case deleted, !w.h.canSee(winner.Channels):
 		return row, false, nil
-	}
-	winner, err := head.winner()
-	if err != nil {
-		return row, false, fmt.Errorf("read document %q: %w", id, err)
-	}
-	if !w.h.canSee(winner.Channels) || (deleted && byKey) {
-		return w.refused(id, stored, byKey)
 	}
 	row = AllDocsRow{ID: id, Rev: winner.ID, Seq: head.seq, Deleted: deleted}
 	if w.o.Channels {
 		row.Channels = w.h.visible(winner.Channels)
 	}
-	if !w.o.IncludeDocs && !w.o.Access {
-		return row, true, nil
-	}
-	rec, err := parseRecord(stored)
-	if err != nil {
-		return row, false, fmt.Errorf("read document %q: %w", id, err)
-	}
-	if w.o.Access && w.h.IsAdmin() {
+	if w.o.Access && w.h.IsAdmin() && head.flags&recGrants != 0 {
+		rec, err := parseRecord(stored)
+		if err != nil {
+			return row, false, fmt.Errorf("read document %q: %w", id, err)
+		}
 		row.Access = rec.grants.Access
 	}
 	if w.o.IncludeDocs {
-		i, _ := rec.tree.Winner()
-		if row.Doc, err = w.h.revision(r, id, rec, i); err != nil {
+		if row.Doc, err = w.h.currentDoc(r, id, stored, &head, &winner); err != nil {
 			return row, false, err
 		}
 		w.h.countRead(row.Doc)
 	}
 	return row, true, nil
-}
-
-// refused is the row of a tombstone or of a document that the reader may not see: what Get says.
-func (w *allDocsWalk) refused(id string, stored []byte, byKey bool) (AllDocsRow, bool, error) {
-	if !byKey {
-		return AllDocsRow{}, false, nil
-	}
-	rec, err := parseRecord(stored)
-	if err != nil {
-		return AllDocsRow{}, false, fmt.Errorf("read document %q: %w", id, err)
-	}
-	i, _ := rec.tree.Winner()
-	rev := rec.tree.At(i)
-	if rev.Deleted() && (w.h.canSee(rev.Channels) || w.h.toldOfDeletion(rec, rev.ID)) {
-		return AllDocsRow{ID: id, Err: tidegate.ErrDeleted}, true, nil
-	}
-	return AllDocsRow{ID: id, Err: tidegate.ErrForbidden}, true, nil
 }

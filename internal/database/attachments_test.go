@@ -2,19 +2,24 @@ package database_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
 )
 
 const hello = "aGVsbG8=" // "hello"
@@ -361,4 +366,53 @@ func TestCompactionRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.check()
+}
+
+// slowRemoval is a blob store that lets somebody else act between the look for references and the removal.
+type slowRemoval struct {
+	blob.Store
+	between func()
+}
+
+func (s *slowRemoval) Remove(ctx context.Context, space store.Space, key blob.Key) error {
+	if between := s.between; between != nil {
+		s.between = nil
+		between()
+	}
+	return s.Store.Remove(ctx, space, key)
+}
+
+// A blob that nothing refers to is being removed when a writer commits a reference to it.
+func TestRemovalMeetsCommit(t *testing.T) {
+	e := open(t, database.Options{InlineAttachmentBytes: -1})
+	blobs := &slowRemoval{Store: e.blobs}
+	e2 := openWith(t, e.st, blobs, database.Options{InlineAttachmentBytes: -1})
+	raw := `"_attachments":{"f":{"data":"` + hello + `"}}}`
+	e2.put(`{"_id":"first",` + raw)
+	var wg sync.WaitGroup
+	blobs.between = func() {
+		last, err := e2.db.LastSequence(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		wg.Go(func() {
+			if _, err := e2.admin.Put(t.Context(), e2.write(`{"_id":"second",`+raw, true)); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := e2.st.Wait(t.Context(), space, last); err != nil {
+			t.Error(err)
+		}
+		for range 10_000 {
+			runtime.Gosched() // a writer who need not wait has let go of his pin by now
+		}
+	}
+	if _, err := e2.admin.Purge(t.Context(), []string{"first"}); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got := e2.content(e2.admin, "second", tidegate.RevID{}, "f"); got != "hello" {
+		t.Fatalf("%q", got)
+	}
+	e2.check()
 }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -163,9 +164,20 @@ func (h *Handle) entryDoc(r store.Reader, c *tidegate.Change) (*Document, error)
 	if len(c.Revs) == 0 {
 		return nil, nil
 	}
-	rec, err := readRecord(r, h.coll, c.ID)
-	if err != nil || rec == nil {
+	stored, err := r.Get(h.coll.docKey(c.ID))
+	if err != nil || stored == nil {
 		return nil, err // nil: purged meanwhile
+	}
+	head, winner, err := parseCurrent(c.ID, stored)
+	if err != nil {
+		return nil, err
+	}
+	if winner.ID == c.Revs[0] {
+		return h.currentDoc(r, c.ID, stored, &head, &winner)
+	}
+	rec, err := parseRecord(stored)
+	if err != nil {
+		return nil, fmt.Errorf("read document %q: %w", c.ID, err)
 	}
 	if i, ok := rec.tree.Find(c.Revs[0]); ok {
 		doc, err := h.revision(r, c.ID, rec, i)
@@ -173,8 +185,7 @@ func (h *Handle) entryDoc(r store.Reader, c *tidegate.Change) (*Document, error)
 			return doc, err
 		}
 	}
-	i, _ := rec.tree.Winner()
-	return h.revision(r, c.ID, rec, i)
+	return h.currentDoc(r, c.ID, stored, &head, &winner)
 }
 
 // AppendJSON appends the document with _id, _rev, _deleted, _removed and attachment stubs.

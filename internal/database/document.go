@@ -6,7 +6,7 @@ import (
 	"github.com/tidegate/tidegate"
 )
 
-// Document is one revision as a reader may see it.
+// Document is one revision as a reader may see it. It is for one goroutine at a time.
 type Document struct {
 	ID      string
 	Rev     tidegate.RevID
@@ -22,8 +22,24 @@ type Document struct {
 	Expiry      time.Time // of the document, if this is its current revision; zero: none
 	Current     bool      // this is the current revision
 
-	tree *tidegate.RevTree
-	at   int
+	// The revision's place in the document's history: the tree and an index, or its stored form, which history
+	// decodes when it is first needed.
+	tree   *tidegate.RevTree
+	at     int
+	stored []byte
+}
+
+// history returns the document's tree and the revision's index in it; nil if there is none.
+func (d *Document) history() (*tidegate.RevTree, int) {
+	if d.tree == nil && d.stored != nil {
+		if tree, _, err := tidegate.ParseRevTree(d.stored); err == nil {
+			if i, ok := tree.Find(d.Rev); ok {
+				d.tree, d.at = tree, i
+			}
+		}
+		d.stored = nil
+	}
+	return d.tree, d.at
 }
 
 // RevInfo is one line of _revs_info.
@@ -34,10 +50,11 @@ type RevInfo struct {
 
 // History returns the revision and its ancestors, newest first, at most max of them; all if max is 0.
 func (d *Document) History(max int) []tidegate.RevID {
-	if d.tree == nil {
+	tree, at := d.history()
+	if tree == nil {
 		return []tidegate.RevID{d.Rev}
 	}
-	return d.tree.History(d.at, max)
+	return tree.History(at, max)
 }
 
 // Revisions returns the history in the form of _revisions. limit bounds its length if it is not 0. If from
@@ -76,12 +93,13 @@ func (d *Document) DeletedConflicts() []tidegate.RevID {
 }
 
 func (d *Document) otherLeaves(deleted bool) []tidegate.RevID {
-	if d.tree == nil {
+	tree, at := d.history()
+	if tree == nil {
 		return nil
 	}
 	var revs []tidegate.RevID
-	for i, leaf := range d.tree.Leaves() {
-		if i != d.at && leaf.Deleted() == deleted {
+	for i, leaf := range tree.Leaves() {
+		if i != at && leaf.Deleted() == deleted {
 			revs = append(revs, leaf.ID)
 		}
 	}

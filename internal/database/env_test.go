@@ -100,7 +100,14 @@ func openOn(t testing.TB, st store.Store, fs vfs.FS, opts database.Options) *env
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openWith(t, st, blobs, opts)
+}
+
+// openWith opens a database on stores, and runs it until the test ends.
+func openWith(t testing.TB, st store.Store, blobs blob.Store, opts database.Options) *env {
+	t.Helper()
 	e := &env{t: t, st: st, blobs: blobs, clock: newClock()}
+	var err error
 	opts.Name, opts.Space = "test", space
 	if opts.Now == nil {
 		opts.Now = e.clock.now

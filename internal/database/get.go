@@ -1,7 +1,9 @@
 package database
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
@@ -29,15 +31,15 @@ func (h *Handle) Get(ctx context.Context, id string, o GetOptions) (*Document, e
 }
 
 func (h *Handle) get(r store.Reader, id string, o GetOptions) (*Document, error) {
+	if o.Rev.IsZero() {
+		return h.current(r, id)
+	}
 	rec, err := readRecord(r, h.coll, id)
 	if err != nil {
 		return nil, err
 	}
 	if rec == nil {
 		return nil, tidegate.ErrMissing
-	}
-	if o.Rev.IsZero() {
-		return h.current(r, id, rec)
 	}
 	i, ok := rec.tree.Find(o.Rev)
 	if !ok {
@@ -54,20 +56,78 @@ func (h *Handle) get(r store.Reader, id string, o GetOptions) (*Document, error)
 }
 
 // current returns the current revision for a reader who named none.
-func (h *Handle) current(r store.Reader, id string, rec *record) (*Document, error) {
-	i, _ := rec.tree.Winner()
-	rev := rec.tree.At(i)
-	switch {
-	case rev.Deleted() && (h.canSee(rev.Channels) || h.toldOfDeletion(rec, rev.ID)):
-		return nil, tidegate.ErrDeleted
-	case !h.canSee(rev.Channels):
-		return nil, tidegate.ErrForbidden
+func (h *Handle) current(r store.Reader, id string) (*Document, error) {
+	stored, err := r.Get(h.coll.docKey(id))
+	if err != nil {
+		return nil, fmt.Errorf("read document: %w", err)
 	}
-	doc, err := h.revision(r, id, rec, i)
-	if err == nil && doc == nil {
-		err = errBodyLost
+	if stored == nil {
+		return nil, tidegate.ErrMissing
 	}
-	return doc, err
+	head, winner, err := parseCurrent(id, stored)
+	if err != nil {
+		return nil, err
+	}
+	if winner.Deleted() || !h.canSee(winner.Channels) {
+		return nil, h.refusal(id, stored, &winner)
+	}
+	return h.currentDoc(r, id, stored, &head, &winner)
+}
+
+// parseCurrent reads what a record says first.
+func parseCurrent(id string, stored []byte) (head recordHead, winner tidegate.Rev, err error) {
+	if head, err = parseHead(stored); err == nil {
+		winner, err = head.winner()
+	}
+	if err != nil {
+		err = fmt.Errorf("read document %q: %w", id, err)
+	}
+	return head, winner, err
+}
+
+// refusal says why a reader who named no revision does not get the document: it is deleted, or not for him.
+func (h *Handle) refusal(id string, stored []byte, winner *tidegate.Rev) error {
+	if !winner.Deleted() {
+		return tidegate.ErrForbidden
+	}
+	if h.canSee(winner.Channels) {
+		return tidegate.ErrDeleted
+	}
+	rec, err := parseRecord(stored)
+	if err != nil {
+		return fmt.Errorf("read document %q: %w", id, err)
+	}
+	if h.toldOfDeletion(rec, winner.ID) {
+		return tidegate.ErrDeleted
+	}
+	return tidegate.ErrForbidden
+}
+
+// currentDoc returns the current revision as the reader may see it. It decodes no more of the record than it
+// needs: this is the path of nearly all reads.
+func (h *Handle) currentDoc(r store.Reader, id string, stored []byte, head *recordHead, winner *tidegate.Rev) (*Document, error) {
+	y, err := readBody(r, h.coll, id, winner.ID)
+	if err != nil {
+		return nil, err
+	}
+	if y == nil {
+		return nil, fmt.Errorf("read revision %s of %q: %w", winner.ID, id, errBodyLost)
+	}
+	doc := &Document{ID: id, Rev: winner.ID, Deleted: winner.Deleted(), Seq: head.seq, stored: bytes.Clone(head.rest)}
+	if !h.canSee(winner.Channels) {
+		doc.Removed, doc.Body = true, emptyBody
+		return doc, nil
+	}
+	doc.Current = true
+	doc.Body, doc.Attachments, doc.Channels = y.json, y.attachments, h.visible(winner.Channels)
+	if head.flags&recExpiry != 0 {
+		rec, err := parseRecord(stored)
+		if err != nil {
+			return nil, fmt.Errorf("read document %q: %w", id, err)
+		}
+		doc.Expiry = rec.expiry
+	}
+	return doc, nil
 }
 
 // toldOfDeletion reports whether the reader's feed shows that the tombstone removed the document from a
@@ -135,11 +195,12 @@ func (h *Handle) countRead(doc *Document) {
 // §11.3). An ancestor that the reader may not read is "missing" to him.
 func (h *Handle) RevsInfo(ctx context.Context, doc *Document) ([]RevInfo, error) {
 	infos := []RevInfo{{Rev: doc.Rev, Status: revStatus(doc.Deleted)}}
-	if doc.tree == nil {
+	tree, at := doc.history()
+	if tree == nil {
 		return infos, nil
 	}
 	err := h.db.st.View(ctx, func(r store.Reader) error {
-		for _, rev := range doc.tree.Ancestors(doc.at) {
+		for _, rev := range tree.Ancestors(at) {
 			y, err := readBody(r, h.coll, doc.ID, rev.ID)
 			if err != nil {
 				return err

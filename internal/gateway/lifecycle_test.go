@@ -46,6 +46,9 @@ func TestOfflineWaitsForRequestsAndEndsFeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantState(t, r, Offline)
+	if e.logs.has("requests were still running") {
+		t.Error("it did not notice that the request had ended")
+	}
 	_, _, _, err = r.Acquire(t.Context())
 	wantCode(t, err, tidegate.Unavailable, "DB is currently under maintenance")
 	if r.DB() != nil || r.Err() != nil {

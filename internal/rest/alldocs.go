@@ -34,7 +34,7 @@ func (s *Server) handleAllDocs(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	l := listing{

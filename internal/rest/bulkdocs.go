@@ -151,7 +151,7 @@ func (b *bulk) write() {
 
 // reply answers one row for each document, those of local documents last.
 func (b *bulk) reply(w http.ResponseWriter) error {
-	w.Header().Set("Content-Type", jsonType)
+	b.s.setJSON(w)
 	o := b.s.newOutput(w, http.StatusCreated)
 	defer o.close()
 	o.b = append(o.b, '[')

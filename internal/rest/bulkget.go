@@ -210,7 +210,7 @@ func (g *bulkGet) part(o *output, parts *partWriter, item *bulkGetItem) error {
 
 // json answers {"results":[{"id","docs":[{"ok":…}|{"error":…}]}]}.
 func (g *bulkGet) json(w http.ResponseWriter, items []bulkGetItem) error {
-	w.Header().Set("Content-Type", jsonType)
+	g.s.setJSON(w)
 	o := g.s.newOutput(w, http.StatusOK)
 	defer o.close()
 	o.b = append(o.b, `{"results":[`...)

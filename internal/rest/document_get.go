@@ -33,14 +33,14 @@ func (s *Server) handleGetDocument(w http.ResponseWriter, r *request) error {
 	accept := accepts(r.Header)
 	send := d.contents(doc)
 	onlyMultipart := accept.multipart && !accept.takesJSON()
-	setETag(w, doc.Rev.String())
+	setRevETag(w, doc.Rev)
 	if onlyMultipart || (len(send) > 0 && (accept.any || accept.multipart)) {
 		return s.writeRelated(w, d, doc, send)
 	}
 	if err := accept.checkJSON(); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	if err := d.document(o, doc, send); err != nil {
@@ -115,7 +115,7 @@ func (s *Server) openRevs(w http.ResponseWriter, r *request, id string, opts doc
 	if err := accept.checkJSON(); err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	if err := d.openRevsJSON(o, results); err != nil {

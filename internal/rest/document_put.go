@@ -101,15 +101,15 @@ func (s *Server) putAndReply(w http.ResponseWriter, r *request, in *incoming, st
 
 // replyWritten answers {"id","ok","rev"} with the revision as entity tag.
 func (s *Server) replyWritten(w http.ResponseWriter, status int, id string, rev tidegate.RevID) error {
-	revText := rev.String()
-	setETag(w, revText)
+	setRevETag(w, rev)
+	var room [tidegate.MaxRevIDLen]byte
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	return s.writeJSON(w, status, appendWritten(buf.AvailableBuffer(), id, revText))
+	return s.writeJSON(w, status, appendWritten(buf.AvailableBuffer(), id, rev.Append(room[:0])))
 }
 
 // appendWritten appends {"id":…,"ok":true,"rev":…}. rev needs no escapes.
-func appendWritten(b []byte, id, rev string) []byte {
+func appendWritten[T string | []byte](b []byte, id string, rev T) []byte {
 	b = tidegate.AppendJSONString(append(b, `{"id":`...), id)
 	b = append(append(b, `,"ok":true,"rev":"`...), rev...)
 	return append(b, `"}`...)

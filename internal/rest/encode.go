@@ -12,10 +12,12 @@ import (
 
 const jsonType = "application/json"
 
+// setJSON sets the Content-Type of JSON. The value is shared between answers, which nobody changes.
+func (s *Server) setJSON(w http.ResponseWriter) { w.Header()["Content-Type"] = s.jsonHeader }
+
 // writeJSON answers with a body that is JSON already. The body may be reused once writeJSON returned.
 func (s *Server) writeJSON(w http.ResponseWriter, status int, body []byte) error {
-	h := w.Header()
-	h.Set("Content-Type", jsonType)
+	s.setJSON(w)
 	if s.settings.Pretty && len(body) > 0 {
 		pretty := s.buffers.get()
 		defer s.buffers.put(pretty)
@@ -23,7 +25,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, body []byte) error
 			body = pretty.Bytes()
 		}
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		return fmt.Errorf("write response: %w", err)
@@ -64,8 +66,14 @@ func replyText(w http.ResponseWriter, status int, contentType, text string) erro
 	return nil
 }
 
-// setETag sets the entity tag to a revision or digest.
-func setETag(w http.ResponseWriter, tag string) { w.Header().Set("ETag", `"`+tag+`"`) }
+// setETag sets the entity tag to a digest, say.
+func setETag(w http.ResponseWriter, tag string) { w.Header().Set("Etag", `"`+tag+`"`) }
+
+// setRevETag sets the entity tag to a revision.
+func setRevETag(w http.ResponseWriter, rev tidegate.RevID) {
+	var room [tidegate.MaxRevIDLen + 2]byte
+	w.Header().Set("Etag", string(append(rev.Append(append(room[:0], '"')), '"')))
+}
 
 // writeError answers with an error, or breaks the connection if an answer is under way: a client must not
 // take half of it for the whole.

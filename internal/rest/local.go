@@ -43,7 +43,7 @@ func (s *Server) writeLocal(w http.ResponseWriter, r *request, id, prefix string
 		return err
 	}
 	setETag(w, doc.Rev)
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	o.b = tidegate.AppendJSONString(append(o.b, `{"_id":`...), prefix+doc.ID)

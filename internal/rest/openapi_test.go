@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -429,4 +430,48 @@ func (c *contract) route(op *openapi3.Operation) *routers.Route {
 		}
 	}
 	return nil
+}
+
+// docs/configuration.md says of every key what it does, but for those of parts that later versions bring.
+func TestConfigurationPageHasEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]bool{}
+	for word := range strings.FieldsFuncSeq(string(page), func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9' && r < 'A' || r > 'Z' && r < 'a' || r > 'z')
+	}) {
+		words[word] = true
+	}
+	later := []string{"replications", "event_handlers", "oidc", "local_jwt", "audit"}
+	keys := append(keysOf(reflect.TypeFor[config.Startup](), later), keysOf(reflect.TypeFor[config.Database](), later)...)
+	for _, key := range keys {
+		if !words[key] {
+			t.Errorf("docs/configuration.md does not speak of %q", key)
+		}
+	}
+	if len(keys) < 150 || words["no_such_key"] {
+		t.Errorf("looked for %d keys", len(keys))
+	}
+}
+
+// keysOf lists the keys of a type that is read from JSON, those of its members too, unless they are below shut.
+func keysOf(typ reflect.Type, shut []string) []string {
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Map || typ.Kind() == reflect.Slice {
+		typ = typ.Elem()
+	}
+	if typ.Kind() != reflect.Struct {
+		return nil
+	}
+	var keys []string
+	for _, field := range reflect.VisibleFields(typ) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			keys = append(keys, name)
+			if !slices.Contains(shut, name) {
+				keys = append(keys, keysOf(field.Type, shut)...)
+			}
+		}
+	}
+	return keys
 }

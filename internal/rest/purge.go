@@ -33,7 +33,7 @@ func (s *Server) handlePurge(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	o.b = append(o.b, `{"purged":{`...)

@@ -52,7 +52,11 @@ func parseBool(s string) bool {
 
 // integer returns a non-negative number; absent, negative or unparsable gives the default.
 func (q query) integer(name string, def uint64) uint64 {
-	n, err := strconv.ParseUint(q.values.Get(name), 10, 63)
+	text := q.values.Get(name)
+	if text == "" {
+		return def // the usual case: an error would cost more than all the rest
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
 		return def
 	}

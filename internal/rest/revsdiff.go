@@ -17,7 +17,7 @@ func (s *Server) handleRevsDiff(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jsonType)
+	s.setJSON(w)
 	o := s.newOutput(w, http.StatusOK)
 	defer o.close()
 	o.b = append(o.b, '{')

@@ -243,7 +243,7 @@ func (s *Server) setServerHeader(h http.Header, r *request) {
 	if s.settings.HideProductVersion && r.listener == public {
 		return
 	}
-	h.Set("Server", s.serverName)
+	h["Server"] = s.serverHeader
 }
 
 // logFailure notes requests that failed: those that are our fault as errors, the others for debugging. It

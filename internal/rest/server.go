@@ -91,7 +91,8 @@ type Server struct {
 	authn    authState
 	diag     *diagnostics
 
-	serverName string // value of the Server header
+	serverHeader []string // value of the Server header
+	jsonHeader   []string // value of Content-Type for JSON
 
 	buffers     bufferPool
 	chunks      sync.Pool    // of *chunk
@@ -113,7 +114,8 @@ func NewServer(deps Deps) *Server {
 		version:  deps.Version,
 		deps:     deps.AdminDeps,
 
-		serverName: "tidegate/" + deps.Version,
+		serverHeader: []string{"tidegate/" + deps.Version},
+		jsonHeader:   []string{jsonType},
 	}
 	s.feeds = feedSet{max: s.settings.MaxConcurrentReplications, perUsr: s.limits.FeedsPerUser, byUser: make(map[feedOwner]int)}
 	s.authn = newAuthState(s.settings, deps.Admins)

@@ -91,7 +91,8 @@ var corpus = []corpusFunction{
 
 // TestCorpus holds the paths against one another on the corpus and made-up documents.
 func TestCorpus(t *testing.T) {
-	engines := enginesFor(t, anyProgram+"// _.")
+	engines := loadEngines(anyProgram + "// _.")
+	defer engines.close()
 	functions := make([]*testFunction, len(corpus))
 	for i, c := range corpus {
 		functions[i] = engines.function(c.source)

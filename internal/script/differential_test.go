@@ -6,10 +6,12 @@ import (
 	"pgregory.net/rapid"
 )
 
+const inputsPerProgram = 2
+
 // TestGeneratedPrograms holds the direct evaluator against QuickJS and goja, on programs of its subset and documents that
 // are both made up. It also sees to it that the evaluator does most of these runs itself.
 func TestGeneratedPrograms(t *testing.T) {
-	engines := newEngines(t)
+	engines := sharedEngines()
 	programs, runs, direct := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		g := programGen{t: t}
@@ -19,7 +21,7 @@ func TestGeneratedPrograms(t *testing.T) {
 			t.Fatalf("not in the subset:\n%s", source)
 		}
 		programs++
-		for range 2 {
+		for range inputsPerProgram {
 			in := inputs().Draw(t, "in")
 			results, err := f.runAll(in)
 			if err != nil {

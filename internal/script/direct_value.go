@@ -21,7 +21,6 @@ const (
 	kindArray  // a JSON array below a root, not taken apart
 	kindList   // an array that the script made
 	kindTable  // an object that the script made
-	kindFunc   // a function that the script declared
 	kindUnset  // a let or const before its declaration ran
 )
 
@@ -34,14 +33,13 @@ type value struct {
 	// text is a string in UTF-8 (valid, no lone surrogates), or the JSON text of an object or array. It may be a part
 	// of the caller's document and is never written to.
 	text []byte
-	heap *heapObject // of a list, table or func
+	heap *heapObject // of a list or table
 }
 
-// heapObject is an array or object that the script made, or a function.
+// heapObject is an array or object that the script made.
 type heapObject struct {
 	elems []value  // of a list; of a table, the values of keys
 	keys  []string // of a table, in the order they were added
-	code  *function
 }
 
 func boolean(b bool) value {
@@ -82,8 +80,6 @@ func (v value) typeOf() string {
 		return "number"
 	case kindString:
 		return "string"
-	case kindFunc:
-		return "function"
 	}
 	return "object"
 }
@@ -102,7 +98,7 @@ func strictEqual(a, b value) bool {
 		return a.root == b.root
 	case kindObject, kindArray:
 		return a.root == b.root && &a.text[0] == &b.text[0]
-	case kindList, kindTable, kindFunc:
+	case kindList, kindTable:
 		return a.heap == b.heap
 	}
 	return true

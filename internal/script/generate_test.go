@@ -141,6 +141,8 @@ func (g *programGen) program() string {
 	var b strings.Builder
 	b.WriteString("function (doc, oldDoc, meta) {\n")
 	g.vars = []string{"doc", "oldDoc", "meta"}
+	fmt.Fprintf(&b, "var list = [%s, %s], table = {k: %s, \"a b\": 1, type: doc.type}; let count = %s, name = %s;\n",
+		g.stringExpr(1), g.expr(1), g.expr(1), g.of("0", "1", "2"), g.stringExpr(1))
 	for range g.pick(3) {
 		name, param := g.fresh("f"), g.fresh("p")
 		inner := programGen{t: g.t, vars: append([]string{param}, g.vars...), funcs: g.funcs, serial: 100 * (g.serial + 1)}
@@ -174,6 +176,9 @@ func (g *programGen) local() string {
 }
 
 func (g *programGen) statement(depth int) string {
+	if g.pick(4) == 0 {
+		return g.update()
+	}
 	kind := g.pick(20)
 	if depth <= 0 {
 		kind = 8 + kind%8
@@ -207,6 +212,27 @@ func (g *programGen) statement(depth int) string {
 	return g.simple(kind)
 }
 
+// update draws a statement that changes one of the variables that every program has.
+func (g *programGen) update() string {
+	switch g.pick(8) {
+	case 0:
+		return "list.push(" + g.stringExpr(1) + ");"
+	case 1:
+		return "list[" + g.of("0", "1", "list.length", "count", "9", "-1", "'0'") + "] = " + g.stringExpr(1) + ";"
+	case 2:
+		return "table." + g.of("k", "x", "type", "indexOf") + " = " + g.expr(1) + ";"
+	case 3:
+		return "table[" + g.stringExpr(1) + "] = " + g.expr(0) + ";"
+	case 4:
+		return g.of("count++;", "++count;", "count += 2;", "count -= 1;", "count *= 3;", "count %= 2;", "count /= 4;")
+	case 5:
+		return "name += " + g.expr(1) + ";"
+	case 6:
+		return "channel(list, name, table.k);"
+	}
+	return "if (" + g.expr(2) + ") throw " + g.of("new Error("+g.stringExpr(0)+")", "new Error()", "table", "list", "name") + ";"
+}
+
 func (g *programGen) nested(depth int) string {
 	inner := *g
 	s := inner.statements(2, depth-1)
@@ -234,7 +260,7 @@ func (g *programGen) simple(kind int) string {
 		return fmt.Sprintf("%s(%s);", g.of("requireUser", "requireRole", "requireAccess", "expiry", "console.log", "log", "console.error"), g.of(g.stringExpr(1), g.list(), g.expr(1)))
 	case 13, 14:
 		if v := g.local(); v != "" {
-			return fmt.Sprintf(g.of("%s = %s;", "%s += %s;", "%s = [%s];", "%s.push(%s);", "%s.k = %s;", "%s[0] = %s;"), v, g.expr(2))
+			return fmt.Sprintf(g.of("%s = %s;", "%s += %s;", "%s = [%s];", "%s.push(%s);", "%s.k = %s;", "%s[0] = %s;"), v, g.stringExpr(2))
 		}
 	case 15:
 		if v := g.local(); v != "" {
@@ -310,7 +336,16 @@ func (g *programGen) expr(depth int) string {
 	if depth <= 0 {
 		return g.of("null", "undefined", "true", "false", "0", "1", "2.5", "3600", "-1", "1e21", g.stringExpr(0), g.stringExpr(0))
 	}
-	switch g.pick(16) {
+	switch g.pick(19) {
+	case 16:
+		return g.of("list", "table", "count", "name")
+	case 17:
+		return g.of("list[count]", "list[0]", "list.length", "table.k", "table['a b']", "table.x", "table[name]", "(name in table)", "('k' in table)", "('toString' in table)",
+			"Object.keys(table).join('-')", "Object.keys(table).length", "table.hasOwnProperty(name)", "table.hasOwnProperty('k')", "typeof table", "typeof list[5]", "(table === table)", "(list == table)")
+	case 18:
+		return g.of("(count + 1)", "(count > 1)", "(count % 2 === 0)", "(count / 3)", "(-count)", "name.length", "name.substring(count)", "name.substring(1, count)", "name.slice(-count)",
+			"name.slice(count, -1)", "name.substr(-2, count)", "name.charAt(count)", "name[count]", "(name + count)", "(name < 'b')", "name.split('-').length", "list.concat(name, ['q']).length", "list.slice(-1)[0]",
+			"list.join(name)", "count.toString()", "(count, name)", "(oldDoc === null)", "(doc === oldDoc)")
 	case 0, 1, 2, 3:
 		return g.member()
 	case 4:

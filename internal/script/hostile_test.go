@@ -71,7 +71,7 @@ func TestHostileScripts(t *testing.T) {
 	run := func(code string) (*SyncOutput, error) {
 		return f.Sync(t.Context(), input(`{"code":`+string(appendJSONString(nil, code))+`}`))
 	}
-	for _, h := range hostileScripts {
+	for _, h := range thin(hostileScripts) {
 		t.Run(h.name, func(t *testing.T) {
 			_, err := run(h.body)
 			e, ok := errors.AsType[*tidegate.Error](err)
@@ -117,25 +117,25 @@ func residentBytes(t *testing.T) int64 {
 // TestHostileSources compiles sources that are hard on parsers: each is refused or accepted in bounded time and stack.
 func TestHostileSources(t *testing.T) {
 	repeat := func(s string, n int) string { return strings.Repeat(s, n) }
-	for name, source := range map[string]string{
-		"open brackets":     repeat("(", 1<<16),
-		"nested brackets":   fn("return " + repeat("(", 1<<14) + "1" + repeat(")", 1<<14)),
-		"hidden brackets":   fn("return " + repeat("(", 1<<13) + "1" + repeat(")", 1<<13)),
-		"nested arrows":     fn("return " + repeat("(a=(", 30) + "1" + repeat("))", 30)),
-		"broken arrows":     fn("return " + repeat("(a,(", 40) + "..." + repeat("))", 40)),
-		"unary operators":   fn("return " + repeat("!", 10000) + "1"),
-		"conditionals":      fn("return " + repeat("a?", 3000) + "1" + repeat(":2", 3000)),
-		"long sum":          fn("return 1" + repeat("+1", 5000)),
-		"else if":           fn(repeat("if (doc.a) {} else ", 800) + ";"),
-		"long source":       fn(repeat("doc.a;", 1<<14)),
-		"many names":        fn(repeat("channel(doc.a", 1) + repeat(",doc.a", 4000) + ")"),
-		"source map":        fn("") + "\n//# sourceMappingURL=file:///etc/passwd",
-		"bytes":             "function (doc) { \xff\xfe \x00 }",
-		"template":          "function () { return `" + repeat("${`", 3000) + repeat("`}", 3000) + "` }",
-		"regular expession": fn("return /" + repeat("(", 20000) + "/"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			f, err := CompileSync(source, "", Options{Limits: Limits{Time: 10 * time.Second}})
+	for _, c := range thin([]struct{ name, source string }{
+		{"open brackets", repeat("(", 1<<16)},
+		{"nested brackets", fn("return " + repeat("(", 1<<14) + "1" + repeat(")", 1<<14))},
+		{"hidden brackets", fn("return " + repeat("(", 1<<13) + "1" + repeat(")", 1<<13))},
+		{"nested arrows", fn("return " + repeat("(a=(", 30) + "1" + repeat("))", 30))},
+		{"broken arrows", fn("return " + repeat("(a,(", 40) + "..." + repeat("))", 40))},
+		{"unary operators", fn("return " + repeat("!", 10000) + "1")},
+		{"conditionals", fn("return " + repeat("a?", 3000) + "1" + repeat(":2", 3000))},
+		{"long sum", fn("return 1" + repeat("+1", 5000))},
+		{"else if", fn(repeat("if (doc.a) {} else ", 800) + ";")},
+		{"long source", fn(repeat("doc.a;", 1<<14))},
+		{"many names", fn(repeat("channel(doc.a", 1) + repeat(",doc.a", 4000) + ")")},
+		{"source map", fn("") + "\n//# sourceMappingURL=file:///etc/passwd"},
+		{"bytes", "function (doc) { \xff\xfe \x00 }"},
+		{"template", "function () { return `" + repeat("${`", 3000) + repeat("`}", 3000) + "` }"},
+		{"regular expession", fn("return /" + repeat("(", 20000) + "/")},
+	}) {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := CompileSync(c.source, "", Options{Limits: Limits{Time: 10 * time.Second}})
 			if err != nil {
 				if tidegate.ErrorCode(err) != tidegate.Invalid {
 					t.Errorf("got %v: %.200v", tidegate.ErrorCode(err), err)
@@ -162,7 +162,11 @@ func TestMemoryRunsOut(t *testing.T) {
 	}`)
 	args := syncArgs(input("{}"), false)
 	lim := Limits{}.withDefaults(1)
-	for lim.Memory = 128 << 10; lim.Memory < 1<<20; lim.Memory += 57_777 {
+	step := int64(37_777)
+	if raceBuild {
+		step *= 6
+	}
+	for lim.Memory = 128 << 10; lim.Memory < 1<<20; lim.Memory += step {
 		v, err := quickEngine{}.load(p, lim)
 		if err != nil {
 			continue

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,23 +65,37 @@ const anyProgram = `function (doc, oldDoc, meta) {
 	return Function("return (" + source + "\n)")()(doc, oldDoc, meta);
 }`
 
-func newEngines(t *testing.T) testEngines {
-	t.Helper()
-	return enginesFor(t, anyProgram)
-}
+// sharedEngines are the engines of all tests, which do not run in parallel.
+var sharedEngines = sync.OnceValue(func() testEngines { return loadEngines(anyProgram) })
 
-func enginesFor(t *testing.T, source string) testEngines {
-	t.Helper()
+func loadEngines(source string) testEngines {
 	engines := make(testEngines)
 	for name, e := range map[string]engine{"quickjs": quickEngine{}, "goja": gojaEngine{}} {
-		v, err := e.load(newProgram(kindSync, source), Limits{}.withDefaults(1))
+		v, err := e.load(newProgram(kindSync, source), Limits{Time: time.Minute}.withDefaults(1))
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			panic(fmt.Sprintf("%s: %v", name, err))
 		}
-		t.Cleanup(v.close)
 		engines[name] = v
 	}
 	return engines
+}
+
+func (e testEngines) close() {
+	for _, v := range e {
+		v.close()
+	}
+}
+
+// thin leaves out most of the cases of an expensive test when the race detector is on.
+func thin[T any](cases []T) []T {
+	if !raceBuild {
+		return cases
+	}
+	var some []T
+	for i := 0; i < len(cases); i += 4 {
+		some = append(some, cases[i])
+	}
+	return some
 }
 
 // testFunction is a program that is run in every way there is.

@@ -18,7 +18,7 @@ import (
 // TestArguments looks at doc, oldDoc and meta as the script sees them (sync-function.md §2 and §3), on the engines, and on
 // the direct evaluator where it can show them.
 func TestArguments(t *testing.T) {
-	engines := newEngines(t)
+	engines := sharedEngines()
 	old := func(body string, deleted bool) *SyncInput {
 		in := input(`{"a":1}`)
 		in.OldBody, in.OldDeleted = []byte(body), deleted
@@ -137,7 +137,7 @@ func TestClassify(t *testing.T) {
 
 // TestRejectionStatus: reject's status becomes the error's, and the code nearest to it.
 func TestRejectionStatus(t *testing.T) {
-	f := newEngines(t).function(fn(`reject(doc.n, "msg")`))
+	f := sharedEngines().function(fn(`reject(doc.n, "msg")`))
 	for _, c := range []struct {
 		n      string
 		code   tidegate.Code
@@ -158,7 +158,7 @@ func TestRejectionStatus(t *testing.T) {
 }
 
 func TestLongRejectionIsCut(t *testing.T) {
-	f := newEngines(t).function(fn(`throw({forbidden: "é" + doc.s})`))
+	f := sharedEngines().function(fn(`throw({forbidden: "é" + doc.s})`))
 	got := f.agree(t, input(`{"s":"`+strings.Repeat("é", maxRejectionMessage)+`"}`))
 	if len(got.Reason) != maxRejectionMessage || !strings.HasSuffix(got.Reason, "é") {
 		t.Errorf("%d bytes, ends in %q", len(got.Reason), got.Reason[len(got.Reason)-2:])
@@ -193,7 +193,7 @@ func TestLogging(t *testing.T) {
 			}
 		})
 	}
-	engines := newEngines(t)
+	engines := sharedEngines()
 	f := engines.function(fn(`for (var i = 0; i < 200; i++) { console.log("x" + doc.s); channel(i); } console.log({a: doc.o}, [1], undefined)`))
 	got := f.agree(t, input(`{"s":"`+strings.Repeat("y", 5000)+`","o":{"b":1}}`))
 	if len(got.Lines) != maxLogLines || len(got.Lines[0].text) != maxLogText || got.Out.Warnings != 200 {

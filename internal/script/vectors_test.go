@@ -133,7 +133,7 @@ func expiryVectors(out func(name, body, doc string, want *SyncOutput) vector) []
 
 // TestVectors runs every vector through the public function, and on each path apart.
 func TestVectors(t *testing.T) {
-	engines := newEngines(t)
+	engines := sharedEngines()
 	for _, v := range vectors() {
 		t.Run(v.name, func(t *testing.T) {
 			want := result{Out: v.want, Code: v.code, Reason: v.reason, Status: v.status, Kind: v.kind}

@@ -56,7 +56,8 @@ const (
 type Collection uint32
 
 // Key is a key being built. Its methods append and return the longer key, so keys read as they are laid
-// out: NewKey(space, KindBody).Collection(c).Name(id).Name(rev).
+// out: NewKey(space, KindBody).Collection(c).Name(id).Name(rev). As with append, two keys that are built on
+// the same shorter one may share its memory: Clone that first, or use one before building the next.
 type Key []byte
 
 // NewKey begins a key of the kind.

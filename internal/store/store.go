@@ -23,8 +23,10 @@ type Store interface {
 
 	// Update runs fn in a transaction and returns once its effects are durable and visible to every later
 	// View. fn runs in the commit section, where nothing else commits: it must be quick, do no I/O of its
-	// own and no JSON or script work, and may be run more than once. If fn returns an error nothing is
-	// changed, sequences included, and the error is returned as it is.
+	// own and no JSON or script work, must not call Update, and may be run more than once. If fn returns an
+	// error nothing is changed, sequences included, and the error is returned as it is, once a View sees
+	// all that fn saw: who starts over because a document moved reads where it moved to. A panic in fn is
+	// an Internal error and changes nothing either.
 	//
 	// A canceled ctx stops an Update that has not begun; one that has begun is carried to its end.
 	// Unavailable: the engine takes no writes now (closing, disk nearly full, connection lost).
@@ -42,8 +44,8 @@ type Store interface {
 	Close() error
 }
 
-// Reader reads one snapshot. Returned slices must not be changed, and must not be kept after the
-// transaction unless copied.
+// Reader reads one snapshot, for one goroutine. Returned slices must not be changed, and must not be kept
+// after the transaction unless copied: engines use that memory again.
 type Reader interface {
 	// Get returns the value of key. A missing key gives nil and no error; a stored value is never nil.
 	Get(key []byte) ([]byte, error)
@@ -56,11 +58,13 @@ type Reader interface {
 	LastSequence(space Space) (tidegate.Seq, error)
 }
 
-// Tx is a transaction under way. It reads its own writes, and everything committed before it.
+// Tx is a transaction under way. It reads its own writes, and everything committed before it. Get is made to
+// be quick; Scan may have to look at all that other writers have pending, so it is for rare work.
 type Tx interface {
 	Reader
 
-	// Put stores value under key. The engine keeps neither slice after Put returns.
+	// Put stores value under key. The engine keeps neither slice after Put returns. Invalid: the key is
+	// empty, or the engine's own (KindSequence). TooLarge: the transaction has grown over the engine's limit.
 	Put(key, value []byte) error
 
 	// Delete removes key; a missing key is no error.
@@ -87,10 +91,11 @@ type Range struct {
 type Iterator interface {
 	// Next moves to the next key and reports whether there is one.
 	Next() bool
-	// SeekGE moves forward to the first key ≥ key within the range and reports whether there is one. Not
-	// for Reverse ranges.
+	// SeekGE moves forward to the first key ≥ key within the range and reports whether there is one. If it
+	// stands on such a key already it stays there. Not for Reverse ranges.
 	SeekGE(key []byte) bool
-	// Key and Value are valid until the next move or Close.
+	// Key and Value are valid until the next move or Close. A value that cannot be read is nil, and ends
+	// the walk.
 	Key() []byte
 	Value() []byte
 	// Err returns the error that ended the walk early, if any.
@@ -110,7 +115,8 @@ type Lease interface {
 
 // RangeDeleter is an optional interface of a Tx that deletes a whole range at once.
 type RangeDeleter interface {
-	// DeleteRange removes all keys of the range (Reverse is ignored; Start and End are required).
+	// DeleteRange removes all keys of the range (Reverse is ignored; Start and End are required, else
+	// Invalid). A range that holds the sequence of a space, as Prefix(SpaceKey(space)) does, sets it to 0.
 	DeleteRange(r Range) error
 }
 

@@ -327,6 +327,12 @@
       names = ownKeys(o);
       // Most are built-in functions with a name and a length.
       for (i = names.length > 2 || typeof o !== "function" ? 0 : names.length; i < names.length; i++) {
+        // A method: what bears the name of its property is no accessor's result.
+        try { d = o[names[i]]; } catch (e) { d = undefined; }
+        if (typeof d === "function" && d.name === names[i] && o !== global) {
+          visit(d);
+          continue;
+        }
         d = getOwn(o, names[i]);
         if (typeof d.value === "object" || typeof d.value === "function") visit(d.value);
         if (d.get) visit(d.get);

@@ -24,13 +24,13 @@ func TestEachDiskOperationFails(t *testing.T) {
 	})
 	// Most changes are to the log. This gets at what flushes and compactions do.
 	t.Run("not the log", func(t *testing.T) {
-		failEach(t, 8, 100, func(path string) bool { return !strings.HasSuffix(path, ".log") })
+		failEach(t, 8, 60, func(path string) bool { return !strings.HasSuffix(path, ".log") })
 	})
 }
 
 func failEach(t *testing.T, writers, each int, match func(path string) bool) {
 	opened, broken, survived := 0, 0, 0
-	for n := int64(0); ; n += 1 + n/10 {
+	for n := int64(0); ; n += 1 + n/6 {
 		mem := vfs.NewCrashableMem()
 		fs, reached := failOnly(mem, n, match)
 		work := &storetest.Work{}
