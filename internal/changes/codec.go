@@ -9,7 +9,7 @@ import (
 // The value of an index row. Its sequence and channel stand in the key.
 //
 //	format   1 byte
-//	flags    1 byte: Flags, and which parts follow
+//	flags    1 byte: Flags, Sole, and which parts follow
 //	id       string (uvarint length, bytes)
 //	rev      uvarint generation, string digest
 //	others   uvarint count, then revs; the lowest bit of the generation's number says deleted
@@ -22,6 +22,7 @@ const entryFormat = 1
 
 // Bits of the flags byte that are not Flags.
 const (
+	soleChannel = 0x20
 	partOthers  = 0x40
 	partRouting = 0x80
 	flagsMask   = Flags(Deleted | Removed | Conflicted | PrincipalEvent)
@@ -39,6 +40,9 @@ var errCorruptEntry = tidegate.Errorf(tidegate.Corrupt, "a stored entry of the c
 // AppendBinary appends the stored value of the entry. Routing is written if Routed says so.
 func (e *Entry) AppendBinary(b []byte) []byte {
 	flags := byte(e.Flags & flagsMask)
+	if e.Sole {
+		flags |= soleChannel
+	}
 	if len(e.Others) > 0 {
 		flags |= partOthers
 	}
@@ -123,11 +127,11 @@ func (r *entryReader) head(seq tidegate.Seq) (e Entry) {
 		return e
 	}
 	r.parts = r.rest[1]
-	if r.parts&^(byte(flagsMask)|partOthers|partRouting) != 0 {
+	if r.parts&^(byte(flagsMask)|soleChannel|partOthers|partRouting) != 0 {
 		r.fail()
 		return e
 	}
-	e.Seq, e.Flags = seq, Flags(r.parts)&flagsMask
+	e.Seq, e.Flags, e.Sole = seq, Flags(r.parts)&flagsMask, r.parts&soleChannel != 0
 	r.rest = r.rest[2:]
 	e.DocID = r.name()
 	e.Rev = r.rev(r.uvarint())

@@ -31,7 +31,7 @@ var (
 	genEntry = rapid.Custom(func(t *rapid.T) Entry {
 		e := Entry{
 			Seq: tidegate.Seq(rapid.Uint64Range(1<<20, 1<<53).Draw(t, "seq")), DocID: genName.Draw(t, "id"),
-			Rev: genRev.Draw(t, "rev"), Flags: Flags(rapid.IntRange(0, 15).Draw(t, "flags")),
+			Sole: rapid.Bool().Draw(t, "sole"), Rev: genRev.Draw(t, "rev"), Flags: Flags(rapid.IntRange(0, 15).Draw(t, "flags")),
 		}
 		if leaves := rapid.SliceOfN(genLeaf, 0, 3).Draw(t, "others"); len(leaves) > 0 {
 			e.Others = leaves

@@ -2,6 +2,7 @@ package changes
 
 import (
 	"context"
+	"errors"
 	"maps"
 
 	"github.com/tidegate/tidegate"
@@ -230,9 +231,11 @@ func (f *Feed) settle() {
 	f.ended = f.req.OneShot || f.req.Descending
 }
 
-// fromStore reads one page.
+// fromStore reads one page. After an error the feed stands where it stood, so that the caller may try again.
 func (f *Feed) fromStore(ctx context.Context, max int) (out []tidegate.Change, caughtUp bool, err error) {
+	cur, below := f.cur, f.below
 	err = f.h.st.View(ctx, func(r store.Reader) error {
+		f.cur, f.below = cur, below
 		p := page{f: f, r: r, max: max, budget: f.h.opts.ScanRows}
 		if err := p.open(); err != nil {
 			return err
@@ -243,9 +246,13 @@ func (f *Feed) fromStore(ctx context.Context, max int) (out []tidegate.Change, c
 			caughtUp, err = p.walk()
 		}
 		out = p.out
-		return err
+		return errors.Join(err, p.rows.close())
 	})
-	return out, caughtUp, err
+	if err != nil {
+		f.cur, f.below = cur, below
+		return nil, false, err
+	}
+	return out, caughtUp, nil
 }
 
 // wants reports whether the request is about the document.

@@ -326,13 +326,13 @@ func (f *Feed) arm() (events tidegate.Seq) {
 
 // await registers the feed's waiter. ready: something may have come since its bound.
 func (h *Hub) await(f *Feed) (ready bool, err error) {
+	if f.waiter.registered {
+		return false, h.stopped()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failure != nil {
 		return false, h.failure
-	}
-	if f.waiter.registered {
-		return false, nil
 	}
 	ready = h.last != f.bound
 	f.waiter.registered, f.waiter.armed, f.waiter.quiet = true, !ready, f.bound

@@ -117,6 +117,13 @@ func (s *DocState) hasRemoval(channel string, seq tidegate.Seq) bool {
 // entry returns the row of the channels that the document is in.
 func (s *DocState) entry(docID string) Entry {
 	e := Entry{Seq: s.Seq, DocID: docID, Rev: s.Rev, Others: s.Others}
+	members := 0
+	for _, m := range s.Channels {
+		if !m.Removed {
+			members++
+		}
+	}
+	e.Sole = members == 1
 	if s.Deleted {
 		e.Flags |= Deleted
 	} else if slices.ContainsFunc(s.Others, func(l Leaf) bool { return !l.Deleted }) {
@@ -136,7 +143,7 @@ func removal(docID string, m Membership) *Entry {
 
 // route adds to e what rows of the channel "*" say besides.
 func (s *DocState) route(e *Entry) {
-	e.Routed = true
+	e.Routed, e.Sole = true, false
 	var left map[tidegate.Seq]*Departure
 	for channel, m := range s.Channels {
 		switch {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 func TestLimitEndsTheFeed(t *testing.T) {
@@ -190,4 +191,56 @@ func TestDescendingAndGrants(t *testing.T) {
 	}
 	f := open(t, h, w, Request{Viewer: "bob", Descending: true, Since: tidegate.Since{Seq: 6}})
 	expect(t, drain(t, f, 1), "8=d4!-a")
+}
+
+// failingHistory fails every second time.
+type failingHistory struct {
+	worldHistory
+	calls *int
+}
+
+var errHistory = errors.New("no history now")
+
+func (h failingHistory) ChannelPeriods(r store.Reader, c store.Collection, id string) (tidegate.ChannelSet, map[string][]Period, error) {
+	if *h.calls++; *h.calls%2 == 0 {
+		return nil, nil, errHistory
+	}
+	return h.worldHistory.ChannelPeriods(r, c, id)
+}
+
+// An error loses nothing: the next call goes on where the last answer ended.
+func TestNextGoesOnAfterAnError(t *testing.T) {
+	w := newWorld(openStore(t))
+	h := NewHub(w.st, w.space, HubOptions{})
+	w.user("bob", "a", "b") // 1
+	w.put("d1", "a")
+	w.put("d2", "a")
+	w.put("d3", "b")
+	w.admin("bob", "b")   // 5
+	w.put("d1", "a", "c") // 6
+	w.put("d2", "a", "c") // 7
+	w.put("d4", "b")      // 8
+	f, err := h.Feed(Request{Viewer: "bob", Revocations: true, Since: since(t, "3")}, w, failingHistory{worldHistory{w}, new(int)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var got []tidegate.Change
+	failures := 0
+	for {
+		batch, err := f.Next(t.Context(), 2)
+		if err != nil {
+			if failures++; !errors.Is(err, errHistory) || failures > 10 {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if len(batch) == 0 {
+			break
+		}
+		got = append(got, batch...)
+	}
+	if expect(t, got, "4=d3 5:6=d1~ 5:7=d2~ 5=_user/bob 8=d4"); failures == 0 {
+		t.Error("nothing failed")
+	}
 }

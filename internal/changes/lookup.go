@@ -63,6 +63,8 @@ func (d docRows) fill(s *source) error {
 	return nil
 }
 
+func (d docRows) close() error { return nil }
+
 func (d docRows) star(seq tidegate.Seq) (Entry, bool, error) {
 	for _, r := range d[tidegate.AllChannels] {
 		if r.seq == seq {

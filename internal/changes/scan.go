@@ -218,6 +218,9 @@ func (p *page) emit(at tidegate.Since, r row, removed tidegate.ChannelSet, revok
 	if len(removed) == 0 {
 		removed = nil
 	}
+	if p.out == nil {
+		p.reserve()
+	}
 	start := len(p.revs)
 	p.revs = append(p.revs, e.Rev)
 	for _, leaf := range e.Others {
@@ -228,6 +231,15 @@ func (p *page) emit(at tidegate.Since, r row, removed tidegate.ChannelSet, revok
 		Deleted: flags&Deleted != 0, Removed: removed, Revoked: revoked,
 	})
 	return nil
+}
+
+// reserve makes room for the entries of the page: as many as there are rows at hand.
+func (p *page) reserve() {
+	n := p.max
+	if x, ok := p.rows.(*indexRows); ok {
+		n = min(n, x.read)
+	}
+	p.out, p.revs = make([]tidegate.Change, 0, n), make([]tidegate.RevID, 0, n)
 }
 
 // emitPseudo appends the user's pseudo-entry (gateway-rest.md §14.2).

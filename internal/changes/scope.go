@@ -12,11 +12,9 @@ import (
 // scope is what one view of a principal means for one request: which channels are read since when.
 type scope struct {
 	viewer Viewer          // nil: administrator
-	all    tidegate.Grants // what the principal may see, whatever the request asks for
-	// grants are the channels to read: those of all that the request asks for. They may be the same map.
-	grants tidegate.Grants
-	star   bool         // "*" is among grants
-	since  tidegate.Seq // … since when
+	grants tidegate.Grants // the principal's channels that the request asks for; may be shared
+	star   bool            // "*" is among grants
+	since  tidegate.Seq    // … since when
 	// lost are channels that the request asks for and the principal has no more. Never together with star,
 	// which shows their documents.
 	lost   tidegate.Grants

@@ -105,7 +105,7 @@ func (p *page) emitSlot(trigger, seq tidegate.Seq, group []*source) error {
 // deliveredBefore reports whether the document of a backfilled row came at an earlier position of this run,
 // by another channel.
 func (p *page) deliveredBefore(trigger tidegate.Seq, r row) (bool, error) {
-	if !p.anyEarlier || max(p.earlier, r.seq) <= p.f.run {
+	if !p.anyEarlier || max(p.earlier, r.seq) <= p.f.run || r.sole() {
 		return false, nil
 	}
 	star, ok, err := p.rows.star(r.seq)

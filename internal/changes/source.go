@@ -1,6 +1,8 @@
 package changes
 
 import (
+	"bytes"
+
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -19,6 +21,9 @@ func (r row) flags() Flags {
 	}
 	return Flags(r.value[1]) & flagsMask
 }
+
+// sole reports whether the document is in no other channel.
+func (r row) sole() bool { return len(r.value) >= 2 && r.value[1]&soleChannel != 0 }
 
 // head takes the row apart as far as every entry has it.
 func (r row) head() (Entry, error) {
@@ -70,6 +75,8 @@ type rowReader interface {
 	fill(s *source) error
 	// star returns the row of channel "*" at seq, if there is one.
 	star(seq tidegate.Seq) (Entry, bool, error)
+	// close ends the use of the store.
+	close() error
 }
 
 // indexRows reads rows from the store.
@@ -79,6 +86,12 @@ type indexRows struct {
 	coll  store.Collection
 	buf   []byte // values of a fill, one after the other
 	ends  []int
+	read  int // rows, in all fills
+
+	// Looking up rows of "*" goes forward nearly always, so one iterator serves many look-ups.
+	stars   store.Iterator
+	starAt  tidegate.Seq
+	starKey []byte
 }
 
 func (x *indexRows) fill(s *source) error {
@@ -105,6 +118,7 @@ func (x *indexRows) fill(s *source) error {
 		s.rows[i].value = values[start:end]
 		start = end
 	}
+	x.read += len(s.rows)
 	s.move(len(s.rows) == s.chunk)
 	return nil
 }
@@ -123,10 +137,27 @@ func (s *source) move(more bool) {
 }
 
 func (x *indexRows) star(seq tidegate.Seq) (Entry, bool, error) {
-	v, err := x.r.Get(rowKey(x.space, x.coll, tidegate.AllChannels, seq))
-	if err != nil || v == nil {
-		return Entry{}, false, err
+	if x.stars == nil || seq < x.starAt {
+		if err := x.close(); err != nil {
+			return Entry{}, false, err
+		}
+		x.stars = x.r.Scan(rowRange(x.space, x.coll, tidegate.AllChannels, seq, maxSeq))
 	}
-	e, err := ParseEntry(seq, string(v))
+	x.starAt = seq
+	x.starKey = append(x.starKey[:0], rowKey(x.space, x.coll, tidegate.AllChannels, seq)...)
+	if !x.stars.SeekGE(x.starKey) || !bytes.Equal(x.stars.Key(), x.starKey) {
+		return Entry{}, false, x.stars.Err()
+	}
+	e, err := ParseEntry(seq, string(x.stars.Value()))
 	return e, err == nil, err
+}
+
+// close ends what star opened.
+func (x *indexRows) close() error {
+	if x.stars == nil {
+		return nil
+	}
+	err := x.stars.Close()
+	x.stars = nil
+	return err
 }

@@ -164,3 +164,41 @@ func BenchmarkGet(b *testing.B) {
 		report(b.N)
 	})
 }
+
+func BenchmarkChanges(b *testing.B) {
+	for _, docs := range []bool{false, true} {
+		b.Run(fmt.Sprintf("docs=%v", docs), func(b *testing.B) {
+			e := benchDB(b, false)
+			const n = 20000
+			for start := 0; start < n; start += 500 {
+				ws := make([]*database.Write, 500)
+				for i := range ws {
+					ws[i] = &database.Write{ID: fmt.Sprintf("doc%08d", start+i), Body: benchBody(start + i), NewEdits: true}
+				}
+				e.admin.PutAll(b.Context(), ws)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			report := cpuTimer(b)
+			seen := 0
+			for b.Loop() {
+				f, err := e.admin.Changes(b.Context(), database.ChangesOptions{IncludeDocs: docs})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for {
+					page, err := f.Next(b.Context(), 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if len(page) == 0 {
+						break
+					}
+					seen += len(page)
+				}
+				f.Close()
+			}
+			report(seen)
+		})
+	}
+}

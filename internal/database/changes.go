@@ -3,6 +3,8 @@ package database
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -31,12 +33,14 @@ type Feed struct {
 	// enough for one page.
 	ready []tidegate.Change
 	since tidegate.Since
+	chunk int // how many documents are read at once
 }
 
 // Bounds of one answer with documents.
 const (
-	feedPageDocs  = 500
-	feedPageBytes = 256 << 10
+	feedPageDocs   = 500
+	feedFirstChunk = 64 // documents that are read at once, at first
+	feedPageBytes  = 256 << 10
 )
 
 // Changes opens a feed for the Handle's principal. The feed follows the principal as it changes, and ends
@@ -109,9 +113,11 @@ func (f *Feed) Close() { f.feed.Close() }
 // fill gives entries their documents, until they are enough for one page; at least one. It returns how many
 // entries are done.
 func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error) {
-	docs := make([]*Document, 0, len(entries))
+	if len(entries) == 0 {
+		return 0, nil
+	}
 	h := f.h
-	if h.user != nil && len(entries) > 0 {
+	if h.user != nil {
 		// The principal as it is now: the Handle may be older than the entries.
 		user, err := h.db.access.User(ctx, h.user.PrincipalName())
 		if err != nil {
@@ -119,23 +125,7 @@ func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error)
 		}
 		h = h.db.As(user, h.coll.id)
 	}
-	bytes := 0
-	err := h.db.st.View(ctx, func(r store.Reader) error {
-		for i := range entries {
-			if bytes >= feedPageBytes {
-				break
-			}
-			doc, err := h.entryDoc(r, &entries[i])
-			if err != nil {
-				return err
-			}
-			docs = append(docs, doc)
-			if doc != nil {
-				bytes += len(doc.Body)
-			}
-		}
-		return nil
-	})
+	docs, err := f.load(ctx, h, entries)
 	if err != nil {
 		return 0, err
 	}
@@ -149,6 +139,55 @@ func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error)
 		}
 	}
 	return len(docs), nil
+}
+
+// load reads the documents of the first entries. It reads them in order of their IDs, which costs the store
+// much less than any other order. A page with too many bytes is cut to what was read without a gap, and makes
+// the next ones shorter.
+func (f *Feed) load(ctx context.Context, h *Handle, entries []tidegate.Change) ([]*Document, error) {
+	if f.chunk == 0 {
+		f.chunk = feedFirstChunk
+	}
+	entries = entries[:min(len(entries), f.chunk)]
+	docs := make([]*Document, len(entries))
+	order := make([]int, len(entries))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(entries[a].ID, entries[b].ID) })
+	done := make([]bool, len(entries))
+	size, all := 0, true
+	err := h.db.st.View(ctx, func(r store.Reader) error {
+		near := newNearReader(r, h.coll)
+		defer near.close()
+		for _, i := range order { // the first entry first: there must be one
+			if all = size < feedPageBytes; !all {
+				break
+			}
+			var err error
+			if docs[i], err = h.entryDoc(near, &entries[i]); err != nil {
+				return err
+			}
+			done[i] = true
+			if docs[i] != nil {
+				size += len(docs[i].Body)
+			}
+		}
+		return near.err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	if all {
+		f.chunk = min(2*f.chunk, feedPageDocs)
+		return docs, nil
+	}
+	n := 1
+	for n < len(done) && done[n] {
+		n++
+	}
+	f.chunk = max(n/2, 1)
+	return docs[:n], nil
 }
 
 func (f *Feed) render(ctx context.Context, doc *Document) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/blob"
 )
@@ -32,6 +33,7 @@ const (
 	CheckGrant    = "grant"    // grants of documents are not what the records give
 	CheckExpiry   = "expiry"   // an expiry row is missing, or belongs to nothing
 	CheckBlob     = "blob"     // references to and content of attachments disagree
+	CheckAccess   = "access"   // a principal is not what its explicit grants and those of documents give
 	CheckLocal    = "local"    // a local document does not decode or never goes
 	CheckKey      = "key"      // a row of a kind that there is not, or whose key makes no sense
 )
@@ -114,6 +116,7 @@ func (c *checker) run(r store.Reader) error {
 	}
 	steps := []func() error{
 		c.readExpiries, c.checkDocs, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs, c.checkContent,
+		c.checkAccess,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -121,6 +124,12 @@ func (c *checker) run(r store.Reader) error {
 		}
 	}
 	return nil
+}
+
+// checkAccess compares principals with a computation from scratch.
+func (c *checker) checkAccess() error {
+	_, _, err := access.Check(c.r, c.db.space, func(what string) { c.problem(CheckAccess, "%s", what) })
+	return err
 }
 
 // scan walks all rows of a kind. rest is the key behind the kind.

@@ -65,6 +65,9 @@ func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead)
 	if err != nil {
 		return nil, err
 	}
+	for _, id := range purged {
+		h.db.hub.Forget(h.coll.id, id)
+	}
 	if len(changed) > 0 {
 		h.db.access.Invalidate(changed)
 	}

@@ -1,6 +1,8 @@
 package database
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 
 	"github.com/tidegate/tidegate"
@@ -41,6 +43,56 @@ func readBody(r store.Reader, c *collection, id string, rev tidegate.RevID) (*bo
 	}
 	return &y, nil
 }
+
+// nearReader is a Reader for documents that are asked for in order of their IDs: it moves along two iterators
+// instead of looking each key up. What Get returns for a record or body is valid until the next of its kind.
+type nearReader struct {
+	store.Reader
+	docs, bodies near
+}
+
+// near is an iterator and the last key that it was asked for.
+type near struct {
+	it   store.Iterator
+	last []byte
+}
+
+func newNearReader(r store.Reader, c *collection) *nearReader {
+	scan := func(kind store.Kind) near {
+		return near{it: r.Scan(store.Prefix(store.NewKey(c.space, kind).Collection(c.id)))}
+	}
+	return &nearReader{Reader: r, docs: scan(store.KindDoc), bodies: scan(store.KindBody)}
+}
+
+// Get returns the value of a key of the collection. A key that is not above the last of its kind is looked up.
+func (n *nearReader) Get(key []byte) ([]byte, error) {
+	at := &n.docs
+	switch store.Kind(key[store.Header-1]) {
+	case store.KindDoc:
+	case store.KindBody:
+		at = &n.bodies
+	default:
+		return n.Reader.Get(key)
+	}
+	if at.last != nil && bytes.Compare(key, at.last) <= 0 {
+		return n.Reader.Get(key)
+	}
+	at.last = append(at.last[:0], key...)
+	if !at.it.SeekGE(key) {
+		return nil, at.it.Err()
+	}
+	if !bytes.Equal(at.it.Key(), key) {
+		return nil, nil
+	}
+	return at.it.Value(), at.it.Err()
+}
+
+func (n *nearReader) close() {
+	_, _ = n.docs.it.Close(), n.bodies.it.Close()
+}
+
+// err returns what ended one of the iterators early.
+func (n *nearReader) err() error { return cmp.Or(n.docs.it.Err(), n.bodies.it.Err()) }
 
 // eachBody calls fn with the bodies of a document's revisions. Their json is valid only during the call.
 func eachBody(r store.Reader, c *collection, id string, fn func(rev string, y *body) error) error {

@@ -22,7 +22,7 @@ func (s *Server) handleChanges(w http.ResponseWriter, r *request) error {
 	if r.Method == http.MethodHead {
 		mode = feedNormal
 	}
-	done, err := s.feeds.open(feedOwner{r.running.Name(), r.userName()}, r.admin)
+	done, err := s.openFeedSlot(r)
 	if err != nil {
 		return err
 	}
@@ -107,11 +107,13 @@ func (b *batchFeed) run(longpoll bool) error {
 
 // send writes the entries that there are.
 func (b *batchFeed) send(ctx context.Context) error {
+	pace := pacer{target: batchFeedBytes, most: b.s.limits.FeedBatch, docs: b.o.IncludeDocs}
 	for {
-		entries, err := b.feed.Next(ctx, b.s.limits.FeedBatch)
+		entries, err := b.feed.Next(ctx, pace.next())
 		if err != nil || len(entries) == 0 {
 			return err
 		}
+		pace.note(entries)
 		for i := range entries {
 			if b.n++; b.n > 1 {
 				b.out.b = append(b.out.b, ',')
@@ -132,7 +134,7 @@ func (b *batchFeed) send(ctx context.Context) error {
 func (b *batchFeed) wait() error {
 	// A compressor for each idle client would take more memory than all the rest.
 	b.w.noGzip()
-	if err := b.flush(); err != nil {
+	if err := b.out.flush(); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -149,7 +151,7 @@ func (b *batchFeed) wait() error {
 		switch {
 		case err == errFeedTimer && b.o.heartbeat > 0:
 			b.out.b = append(b.out.b, '\n')
-			if err := b.flush(); err != nil {
+			if err := b.out.flush(); err != nil {
 				return err
 			}
 			continue
@@ -176,16 +178,6 @@ func (b *batchFeed) endOf(err error) error {
 	case tidegate.NotFound, tidegate.Unauthorized, tidegate.Forbidden:
 		return nil
 	}
-	return err
-}
-
-// flush sends what there is within the time a client has to take it.
-func (b *batchFeed) flush() error {
-	rc := http.NewResponseController(b.w.ResponseWriter)
-	// Not every connection has deadlines (a test's recorder has not); then there is nothing to bound.
-	_ = rc.SetWriteDeadline(time.Now().Add(b.s.limits.FeedWriteTimeout))
-	err := b.out.flush()
-	_ = rc.SetWriteDeadline(time.Time{})
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -62,6 +61,7 @@ type liveFeed struct {
 
 	heartbeat, timeout time.Duration
 	told               bool // caughtUp was sent
+	pace               pacer
 
 	// The answer of a worker:
 	out      *output // entries, encoded; empty if there are none
@@ -82,7 +82,7 @@ func (f *liveFeed) run() {
 		}
 		forget()
 		f.ctx.stop()
-		f.conn.end(polite, f.s.limits.FeedWriteTimeout)
+		f.conn.end(polite, f.s.limits.WriteTimeout)
 		f.feed.Close()
 		f.s.workers.leave()
 		for _, done := range f.done {
@@ -99,7 +99,7 @@ func (f *liveFeed) watch() (forget func()) {
 	gone := func() { f.ctx.end(errClientGone) }
 	listen := func() {
 		go func() {
-			f.conn.watch(f.s.limits.FeedWriteTimeout)
+			f.conn.watch(f.s.limits.WriteTimeout)
 			gone()
 		}()
 	}
@@ -148,7 +148,7 @@ func (f *liveFeed) send(b []byte) bool {
 	if len(b) == 0 {
 		return true
 	}
-	if err := f.conn.write(b, f.s.limits.FeedWriteTimeout); err != nil {
+	if err := f.conn.write(b, f.s.limits.WriteTimeout); err != nil {
 		f.ctx.end(errClientGone)
 		return false
 	}
@@ -181,7 +181,7 @@ func (f *liveFeed) load() {
 	}()
 	f.caughtUp, f.err = false, nil
 	for f.out == nil || len(f.out.b) < outputChunk {
-		entries, err := f.feed.Next(f.leaving, f.s.limits.FeedBatch)
+		entries, err := f.feed.Next(f.leaving, f.pace.next())
 		if err != nil || len(entries) == 0 {
 			f.caughtUp, f.err = err == nil, err
 			f.noteEnd(err)
@@ -191,6 +191,7 @@ func (f *liveFeed) load() {
 			f.out = f.s.newOutputTo(nil)
 			f.out.b = f.out.b[:wireRoom]
 		}
+		f.pace.note(entries)
 		f.out.b = f.wire.encode(f.out.b, entries)
 		if f.feed.Done() {
 			return
@@ -231,6 +232,12 @@ func (s *Server) newLiveFeed(r *request, counted func()) (*liveFeed, *database.H
 	return f, db.As(r.user, r.coll), nil
 }
 
+// tune sets what the options say about the feed's pace.
+func (f *liveFeed) tune(o feedOptions) {
+	f.heartbeat, f.timeout = o.heartbeat, o.timeout
+	f.pace = pacer{target: outputChunk, most: f.s.limits.FeedBatch, docs: o.IncludeDocs}
+}
+
 // abandon gives back what a feed holds that was never run.
 func (f *liveFeed) abandon() {
 	if f.feed != nil {
@@ -251,7 +258,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 		f.abandon()
 		return err
 	}
-	f.heartbeat, f.timeout = o.heartbeat, o.timeout
+	f.tune(o)
 	h := r.answer.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", feedNoCaches)
@@ -269,7 +276,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 		h.Set("Transfer-Encoding", "chunked")
 	}
 	h.Set("Connection", "close")
-	if err := conn.writeHead(r.Proto, "200 OK", h, s.limits.FeedWriteTimeout); err != nil {
+	if err := conn.writeHead(r.Proto, "200 OK", h, s.limits.WriteTimeout); err != nil {
 		_ = conn.Close()
 		f.abandon()
 		return nil
@@ -296,9 +303,7 @@ type plainFeedConn struct {
 	gone <-chan struct{}
 }
 
-func (c *plainFeedConn) write(b []byte, d time.Duration) error {
-	rc := http.NewResponseController(c.w.ResponseWriter)
-	_ = rc.SetWriteDeadline(time.Now().Add(d)) // not every connection has deadlines
+func (c *plainFeedConn) write(b []byte, _ time.Duration) error {
 	if _, err := c.w.Write(b); err != nil {
 		return err
 	}

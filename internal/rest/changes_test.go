@@ -1,9 +1,12 @@
 package rest
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -332,13 +335,80 @@ func TestSlowReader(t *testing.T) {
 		if held := r.server.heldOutputs.Load(); held > 1 {
 			t.Errorf("the feed holds %d buffers", held)
 		}
-		time.Sleep(2 * DefaultFeedWriteTimeout) // the bubble's time
+		pass(2 * DefaultWriteTimeout) // the bubble's time
 		synctest.Wait()
 		if n := r.server.feeds.count(); n != 0 {
 			t.Errorf("the feed of a client that never reads is still there")
 		}
 		if held := r.server.heldOutputs.Load(); held != 0 {
 			t.Errorf("%d buffers are still held", held)
+		}
+	})
+}
+
+// TestStalledFeedHoldsLittle: what a feed has ready for a client that does not read is about one chunk, however much
+// there is to send.
+func TestStalledFeedHoldsLittle(t *testing.T) {
+	bubble(t, rigOptions{}, func(t *testing.T, r *rig, dial func() net.Conn) {
+		pad := strings.Repeat("x", 20_000)
+		for i := range 200 {
+			r.put(fmt.Sprintf("doc%d", i), `{"pad":"`+pad+`"}`)
+		}
+		conn := dial()
+		if _, err := io.WriteString(conn, "GET /db/_changes?feed=continuous&include_docs=true&limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		for line := ""; line != "\r\n"; {
+			var err error
+			if line, err = in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		total := 0
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := strconv.ParseInt(strings.TrimSpace(line), 16, 32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+			if n > 8*outputChunk {
+				t.Errorf("a chunk of %d bytes", n)
+			}
+			total += int(n)
+			if _, err := in.Discard(int(n) + 2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if total < 200*20_000 {
+			t.Errorf("%d bytes in all", total)
+		}
+	})
+}
+
+// TestStalledDownload: a client that stops reading a long answer is let go when its time is over; one that reads
+// slowly but reads gets it all.
+func TestStalledDownload(t *testing.T) {
+	bubble(t, rigOptions{}, func(t *testing.T, r *rig, dial func() net.Conn) {
+		const size = 1 << 20
+		r.a("PUT", "/db/doc/att", strings.Repeat("x", size)).is(201)
+		slow := openClient(t, dial(), "GET", "/db/doc/att", "")
+		for range 16 {
+			pass(DefaultWriteTimeout * 3 / 4) // the bubble's time
+			if n, err := slow.in.Discard(size / 16); err != nil {
+				t.Fatalf("after %d bytes: %v", n, err)
+			}
+		}
+		stalled := openClient(t, dial(), "GET", "/db/doc/att", "")
+		pass(2 * DefaultWriteTimeout)
+		if n, err := io.Copy(io.Discard, stalled.in); err == nil {
+			t.Errorf("all %d bytes came after the time was over", n)
 		}
 	})
 }
@@ -350,7 +420,7 @@ func TestStalledReaderGoesOn(t *testing.T) {
 		for i := range 50 {
 			r.put(fmt.Sprintf("doc%d", i), `{}`)
 		}
-		time.Sleep(time.Minute) // the bubble's time
+		pass(time.Minute) // the bubble's time
 		for i := range 50 {
 			if got := c.line(); got != entry(i+1, fmt.Sprintf("doc%d", i)) {
 				t.Fatalf("line %d: %q", i, got)

@@ -30,7 +30,7 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 	if err != nil {
 		return err
 	}
-	ws, err := upgrade(r.answer, r, s.limits.FeedWriteTimeout)
+	ws, err := upgrade(r.answer, r, s.limits.WriteTimeout)
 	if err != nil {
 		f.abandon()
 		return err
@@ -40,11 +40,11 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 		f.feed, err = s.openFeed(f.leaving, handle, o)
 	}
 	if err != nil {
-		closeWebSocket(ws, err, s.limits.FeedWriteTimeout)
+		closeWebSocket(ws, err, s.limits.WriteTimeout)
 		f.abandon()
 		return nil
 	}
-	f.heartbeat, f.timeout = o.heartbeat, o.timeout
+	f.tune(o)
 	f.conn, f.wire = &wsFeedConn{ws}, newMessageWire(o.gzip)
 	go f.run()
 	return nil
@@ -55,7 +55,7 @@ func (s *Server) websocketOptions(ws *wsConn) (feedOptions, error) {
 	if err := ws.SetReadDeadline(time.Now().Add(optionsTimeout)); err != nil {
 		return feedOptions{}, err
 	}
-	msg, err := ws.readMessage(maxWebSocketOptions, s.limits.FeedWriteTimeout)
+	msg, err := ws.readMessage(maxWebSocketOptions, s.limits.WriteTimeout)
 	if err != nil {
 		return feedOptions{}, err
 	}

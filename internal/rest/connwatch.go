@@ -94,8 +94,8 @@ func (c *connWatch) run(stop <-chan struct{}) {
 	}
 }
 
-// look looks at every connection once.
-func (c *connWatch) look() {
+// look looks at every connection once and returns how many are gone.
+func (c *connWatch) look() (gone int) {
 	c.mu.Lock()
 	all := append([]*watched(nil), c.all...)
 	c.mu.Unlock()
@@ -107,6 +107,8 @@ func (c *connWatch) look() {
 		case connGone:
 			c.remove(w)
 			w.gone()
+			gone++
 		}
 	}
+	return gone
 }

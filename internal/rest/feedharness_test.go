@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // pipeListener is a listener whose connections are pipes in memory, so that servers and clients can live in
@@ -117,3 +118,6 @@ func entry(seq int, id string) string {
 
 // emptyRev is the revision that a first write of {} gets.
 const emptyRev = "1-ca9ad22802b66f662ff171f226211d5c"
+
+// pass lets time pass in a bubble.
+func pass(d time.Duration) { <-time.NewTimer(d).C }

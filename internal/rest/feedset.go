@@ -2,6 +2,7 @@ package rest
 
 import (
 	"sync"
+	"time"
 
 	"github.com/tidegate/tidegate"
 )
@@ -16,6 +17,7 @@ type feedSet struct {
 	perUsr int // of one user of one database
 	n      int
 	byUser map[feedOwner]int
+	fewer  chan struct{} // closed and replaced when a feed is counted out and somebody may be waiting for it
 }
 
 type feedOwner struct{ db, user string }
@@ -42,11 +44,56 @@ func (f *feedSet) close(owner feedOwner, admin bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n--
+	if f.fewer != nil {
+		close(f.fewer)
+		f.fewer = nil
+	}
 	if admin {
 		return
 	}
 	if f.byUser[owner]--; f.byUser[owner] == 0 {
 		delete(f.byUser, owner)
+	}
+}
+
+// left is closed when the next feed is counted out.
+func (f *feedSet) left() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fewer == nil {
+		f.fewer = make(chan struct{})
+	}
+	return f.fewer
+}
+
+// slotPatience is how long a new feed waits for those of clients that have gone to be counted out.
+const slotPatience = time.Second
+
+// openFeedSlot counts the feed of a request in. When there are too many it first looks whether clients of others
+// have gone without anybody having noticed yet: who closes a feed and opens the next must find room.
+func (s *Server) openFeedSlot(r *request) (done func(), err error) {
+	owner := feedOwner{r.running.Name(), r.userName()}
+	var patience <-chan time.Time
+	for {
+		left := s.feeds.left()
+		if done, err = s.feeds.open(owner, r.admin); err == nil {
+			return done, nil
+		}
+		if patience == nil {
+			if s.watch.look() == 0 {
+				return nil, err
+			}
+			timer := time.NewTimer(slotPatience)
+			defer timer.Stop()
+			patience = timer.C
+		}
+		select {
+		case <-left:
+		case <-patience:
+			return nil, err
+		case <-r.ctx.Done():
+			return nil, r.ctx.Err()
+		}
 	}
 }
 

@@ -11,10 +11,9 @@ type feedWorkers struct {
 	mu    sync.Mutex
 	feeds int
 	jobs  chan *liveFeed
-	wg    sync.WaitGroup
 }
 
-// workersOf is how many workers there are for each processor.
+// workersPerProcessor is how many workers there are for each processor.
 const workersPerProcessor = 2
 
 // join counts a feed in.

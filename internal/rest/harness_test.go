@@ -2,7 +2,6 @@ package rest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -298,13 +297,3 @@ func (r *rig) serveLoopback(h http.Handler) *httptest.Server {
 
 // lines reads a response line by line.
 func lines(body io.Reader) *bufio.Reader { return bufio.NewReader(body) }
-
-// compactJSON is s without white space.
-func compactJSON(t testing.TB, s string) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(s)); err != nil {
-		t.Fatalf("%q: %v", s, err)
-	}
-	return b.String()
-}

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -25,35 +27,41 @@ import (
 )
 
 // contract is api/openapi.yaml, which the server is held against.
-type contract struct{ doc *openapi3.T }
+type contract struct {
+	doc        *openapi3.T
+	operations map[string]*openapi3.Operation // by operationKey
+	routes     map[*openapi3.Operation]*routers.Route
+}
+
+// readContract reads it once for all tests.
+var readContract = sync.OnceValues(func() (*contract, error) {
+	doc, err := openapi3.NewLoader().LoadFromFile("../../api/openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	c := &contract{doc, map[string]*openapi3.Operation{}, map[*openapi3.Operation]*routers.Route{}}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			c.routes[op] = &routers.Route{Spec: doc, Path: path, PathItem: item, Method: method, Operation: op}
+			for _, tag := range op.Tags {
+				c.operations[operationKey(tag, method, path)] = op
+			}
+		}
+	}
+	return c, doc.Validate(context.Background())
+})
 
 func loadContract(t testing.TB) *contract {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromFile("../../api/openapi.yaml")
+	c, err := readContract()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := doc.Validate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return &contract{doc}
+	return c
 }
 
 // listenersByTag are the tags that operations have.
 var listenersByTag = map[string]listener{"public": public, "admin": admin, "metrics": metrics}
-
-// operations lists what the contract describes, as "listener METHOD path".
-func (c *contract) operations() map[string]*openapi3.Operation {
-	all := map[string]*openapi3.Operation{}
-	for path, item := range c.doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			for _, tag := range op.Tags {
-				all[operationKey(tag, method, path)] = op
-			}
-		}
-	}
-	return all
-}
 
 // operationKey names an operation so that the table and the contract agree: OpenAPI knows no variables that take
 // several segments, and calls the first segment one thing only.
@@ -86,7 +94,7 @@ func rowKeys(rows []route) map[string]bool {
 // differences says where the contract and the table do not agree.
 func (c *contract) differences(rows []route) []string {
 	var diff []string
-	described, routed := c.operations(), rowKeys(rows)
+	described, routed := c.operations, rowKeys(rows)
 	for key := range routed {
 		if described[key] == nil {
 			diff = append(diff, key+": a route that api/openapi.yaml does not describe")
@@ -135,7 +143,7 @@ func TestOpenAPIHasTheRoutesOfTheServer(t *testing.T) {
 
 // fault returns what is wrong with an answer to a request whose pattern is known; nil if nothing is.
 func (c *contract) fault(key string, r *http.Request, vars map[string]string, status int, header http.Header, body []byte) error {
-	op := c.operations()[key]
+	op := c.operations[key]
 	if op == nil {
 		return fmt.Errorf("%s is not described", key)
 	}
@@ -149,7 +157,7 @@ func (c *contract) fault(key string, r *http.Request, vars map[string]string, st
 		return fmt.Errorf("%s: status %d has a body, which is not described", key, status)
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: vars, QueryParams: r.URL.Query(), Route: c.route(op),
+		Request: r, PathParams: vars, QueryParams: r.URL.Query(), Route: c.routes[op],
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc},
 	}
 	if status < 400 {
@@ -224,7 +232,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	e := &exercise{t: t, c: c, seen: map[string]bool{}}
 	e.run()
 	// Everything that is described was seen: each operation on each of its listeners, and each status.
-	for key, op := range c.operations() {
+	for key, op := range c.operations {
 		if !e.seen[key] && !e.seen[key+" refused"] {
 			t.Errorf("%s: was not exercised", key)
 		}
@@ -289,7 +297,7 @@ func (e *exercise) check(l listener, method, target, body string, a reply, heade
 		e.t.Fatalf("%s %s %s: no such route", l, method, target)
 	}
 	key := operationKey(l.String(), method, res.pattern)
-	op := e.c.operations()[key]
+	op := e.c.operations[key]
 	if op == nil {
 		e.t.Fatalf("%s is not described", key)
 	}
@@ -314,7 +322,7 @@ func (e *exercise) refuses(key string) bool {
 // pathParams are the variables of a path under the names that the contract gives them.
 func (c *contract) pathParams(op *openapi3.Operation, values pathVars) map[string]string {
 	params, i := map[string]string{}, 0
-	for seg := range strings.SplitSeq(c.route(op).Path, "/") {
+	for seg := range strings.SplitSeq(c.routes[op].Path, "/") {
 		if name, ok := strings.CutPrefix(seg, "{"); ok && i < values.n {
 			params[strings.TrimSuffix(name, "}")], _ = url.PathUnescape(values.values[i])
 			i++
@@ -418,18 +426,6 @@ func (c *contract) schemaDifferences(path string, s *openapi3.Schema, typ reflec
 		}
 	}
 	return diff
-}
-
-// route is where an operation is in the contract.
-func (c *contract) route(op *openapi3.Operation) *routers.Route {
-	for path, item := range c.doc.Paths.Map() {
-		for method, other := range item.Operations() {
-			if other == op {
-				return &routers.Route{Spec: c.doc, Path: path, PathItem: item, Method: method, Operation: op}
-			}
-		}
-	}
-	return nil
 }
 
 // docs/configuration.md says of every key what it does, but for those of parts that later versions bring.

@@ -225,3 +225,35 @@ func TestWhoSeesWhat(t *testing.T) {
 	r.a("PUT", "/db/_user/rich", `{"disabled":true}`).is(200)
 	r.p("GET", "/db/secret", "", basic("rich", "letmein")).fails(401, "Invalid login")
 }
+
+// What a user gains and loses reaches its feed without a new write of the documents: older ones as a backfill at
+// the grant's sequence, lost ones as revocations for those who ask (gateway-rest.md §14.4, §14.5).
+func TestGrantsReachTheFeed(t *testing.T) {
+	r := newRig(t, rigOptions{startup: cheapPasswords, database: `{"sync":"function(doc){channel(doc.channels); if (doc.to) access(doc.to, doc.give)}"}`})
+	r.put("a1", `{"channels":["a"]}`)                                                    // 1
+	r.put("b1", `{"channels":["b"]}`)                                                    // 2
+	r.put("c1", `{"channels":["c"]}`)                                                    // 3
+	r.a("PUT", "/db/_user/bob", `{"password":"letmein","admin_channels":["a"]}`).is(201) // 4
+	feed := func(query, want string) {
+		t.Helper()
+		a := r.p("GET", "/db/_changes?"+query, "", basic("bob", "letmein")).is(200)
+		a.want(200, want)
+	}
+	feed("", `{"results":[{"seq":"4:1","id":"a1","changes":[{"rev":"REV"}]},{"seq":4,"id":"_user/bob","changes":[]}],"last_seq":"4"}`)
+
+	r.a("PUT", "/db/_role/r", `{"admin_channels":["b"]}`).is(201) // 5
+	r.a("PUT", "/db/_user/bob", `{"admin_roles":["r"]}`).is(200)  // 6
+	rev := r.put("granter", `{"to":"bob","give":"c"}`)            // 7
+	feed("since=4", `{"results":[{"seq":"6:2","id":"b1","changes":[{"rev":"REV"}]},{"seq":6,"id":"_user/bob","changes":[]},
+		{"seq":"7:3","id":"c1","changes":[{"rev":"REV"}]}],"last_seq":"7:3"}`)
+
+	r.a("PUT", "/db/_role/r", `{"admin_channels":[]}`).is(200) // 8
+	r.a("DELETE", "/db/granter?rev="+rev, "").is(200)          // 9
+	feed("since=7", `{"results":[],"last_seq":"7"}`)
+	feed("since=7&revocations=true", `{"results":[{"seq":"8:2","id":"b1","changes":[{"rev":"REV"}],"revoked":true},
+		{"seq":"9:3","id":"c1","changes":[{"rev":"REV"}],"revoked":true}],"last_seq":"9:3"}`)
+	r.a("PUT", "/db/_user/bob", `{"admin_channels":[]}`).is(200) // 10
+	feed("since=9&revocations=true", `{"results":[{"seq":"10:1","id":"a1","changes":[{"rev":"REV"}],"revoked":true},
+		{"seq":10,"id":"_user/bob","changes":[]}],"last_seq":"10"}`)
+	r.p("GET", "/db/a1", "", basic("bob", "letmein")).fails(403, "forbidden")
+}

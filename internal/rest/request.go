@@ -63,16 +63,6 @@ func (r *request) docID() (string, error) {
 	return id, tidegate.ValidDocID(id)
 }
 
-// detach takes over what the request holds of its database, for a feed that outlives the handler. The
-// caller must call the function once.
-func (r *request) detach() (release func()) {
-	release, r.release = r.release, nil
-	if release == nil {
-		release = func() {}
-	}
-	return release
-}
-
 // isGuest reports whether nobody is logged in.
 func (r *request) isGuest() bool { return !r.admin && (r.user == nil || r.user.IsGuest()) }
 

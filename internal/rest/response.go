@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -24,6 +25,7 @@ type response struct {
 	status   int   // 0 until the header is written
 	written  int64 // bytes of body before compression
 	hijacked bool
+	deadline time.Time // of writing, as it is set on the connection; zero: none is
 }
 
 // newResponse prepares the answer to a request.
@@ -79,10 +81,34 @@ func (w *response) Write(b []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.written += int64(len(b))
+	if w.written >= outputChunk {
+		w.extendDeadline()
+	}
 	if w.gz != nil {
 		return w.gz.Write(b)
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+// extendDeadline gives the client time to read what comes next. Short answers do without: they fit into the
+// buffers between here and the client.
+func (w *response) extendDeadline() {
+	d := w.server.limits.WriteTimeout
+	now := time.Now()
+	if w.deadline.Sub(now) >= d {
+		return
+	}
+	w.deadline = now.Add(d + d/4) // moving it costs as much as a small write: not every time
+	// Not every connection has deadlines (a test's recorder has not); then there is nothing to bound.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(w.deadline)
+}
+
+// clearDeadline makes the connection ready for its next request.
+func (w *response) clearDeadline() {
+	if !w.deadline.IsZero() && !w.hijacked {
+		w.deadline = time.Time{}
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{})
+	}
 }
 
 // FlushError sends what was written so far; http.ResponseController finds it.
@@ -90,6 +116,7 @@ func (w *response) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.extendDeadline()
 	if w.gz != nil {
 		if err := w.gz.Flush(); err != nil {
 			return err
@@ -103,6 +130,7 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // finish ends the body.
 func (w *response) finish() error {
+	defer w.clearDeadline()
 	if w.gz == nil {
 		return nil
 	}

@@ -30,8 +30,8 @@ type Limits struct {
 	FeedsPerUser int
 	// FeedBatch is the most entries a feed loads at a time.
 	FeedBatch int
-	// FeedWriteTimeout is how long a feed waits for a client that does not read.
-	FeedWriteTimeout time.Duration
+	// WriteTimeout is how long a feed or a long answer waits for a client that does not read.
+	WriteTimeout time.Duration
 }
 
 // The defaults of Limits (hardening.md).
@@ -45,7 +45,7 @@ const (
 	DefaultFeedsPerUser    = 1000
 	DefaultFeedBatch       = 500
 
-	DefaultFeedWriteTimeout = 2 * time.Minute
+	DefaultWriteTimeout = 2 * time.Minute
 )
 
 func (l Limits) withDefaults() Limits {
@@ -57,7 +57,7 @@ func (l Limits) withDefaults() Limits {
 	l.MultipartParts = orDefault(l.MultipartParts, DefaultMultipartParts)
 	l.FeedsPerUser = orDefault(l.FeedsPerUser, DefaultFeedsPerUser)
 	l.FeedBatch = orDefault(l.FeedBatch, DefaultFeedBatch)
-	l.FeedWriteTimeout = orDefault(l.FeedWriteTimeout, DefaultFeedWriteTimeout)
+	l.WriteTimeout = orDefault(l.WriteTimeout, DefaultWriteTimeout)
 	return l
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -183,18 +184,34 @@ func TestCookiePathOfOddNames(t *testing.T) {
 	}
 }
 
-// A used cookie is extended after a tenth of its time, by whatever request.
+// A used cookie is extended after a tenth of its time, by whatever request, also one that fails.
 func TestCookieIsExtended(t *testing.T) {
-	r := loginRig(t, "")
-	id := r.a("POST", "/db/_session", `{"name":"bob","ttl":1}`).member("session_id")
-	a := r.p("GET", "/db/", "", "Cookie: SyncGatewaySession="+id)
-	for a.status == 200 && a.header.Get("Set-Cookie") == "" { // until a tenth of a second has passed
-		a = r.p("GET", "/db/", "", "Cookie: SyncGatewaySession="+id)
-	}
-	if a.is(200).cookie().Value != id {
-		t.Error("the session has another id")
-	}
-	r.p("GET", "/db/missing", "", "Cookie: SyncGatewaySession="+id).is(404)
+	synctest.Test(t, func(t *testing.T) {
+		r := loginRig(t, "")
+		cookie := func() *http.Cookie {
+			id := r.a("POST", "/db/_session", `{"name":"bob","ttl":600}`).is(200).member("session_id")
+			return &http.Cookie{Name: "SyncGatewaySession", Value: id}
+		}
+		c := cookie()
+		time.Sleep(time.Minute)
+		if a := r.p("GET", "/db/", "", line(c)).is(200); a.header.Get("Set-Cookie") != "" {
+			t.Error("it is extended before its time")
+		}
+		for range 3 { // 3 times 8 minutes are more than the 10 it was made for
+			time.Sleep(8 * time.Minute)
+			extended := r.p("GET", "/db/missing", "", line(c)).is(404).cookie()
+			if extended.Value != c.Value || extended.Path != "/db" || time.Until(extended.Expires).Round(time.Second) != 10*time.Minute {
+				t.Errorf("it ends in %v", time.Until(extended.Expires))
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if gone := r.p("DELETE", "/db/_session", "", line(c)).is(200).cookie(); gone.Value != "" {
+			t.Error("a logout leaves a cookie")
+		}
+		c = cookie()
+		time.Sleep(10 * time.Minute)
+		r.p("GET", "/db/", "", line(c)).fails(401, "Session Invalid")
+	})
 }
 
 func TestAdminSessions(t *testing.T) {

@@ -116,3 +116,16 @@ func TestFeedsCloseTheirConnections(t *testing.T) {
 		}
 	}
 }
+
+// Who closes a feed and opens the next finds room, though nobody has noticed yet that the first is gone.
+func TestFeedLimitLooksForTheGone(t *testing.T) {
+	r := newRig(t, rigOptions{startup: `{"replicator":{"max_concurrent_replications":1}}`})
+	srv := r.serveLoopback(r.admin)
+	for range 3 {
+		conn := startFeed(t, r, srv, "continuous")
+		_ = conn.Close()
+		for r.a("GET", "/db/_changes", "").status != 200 { // until the end has travelled over the loopback
+			runtime.Gosched()
+		}
+	}
+}

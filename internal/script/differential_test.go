@@ -36,7 +36,7 @@ func TestGeneratedPrograms(t *testing.T) {
 			}
 		}
 	})
-	if direct*3 < runs {
+	if direct*5 < runs {
 		t.Errorf("the direct evaluator did %d of %d runs of %d programs", direct, runs, programs)
 	}
 	t.Logf("%d programs, %d runs, %d of them direct", programs, runs, direct)

@@ -80,13 +80,17 @@ const noMeta = `{"xattrs":{}}`
 func (m *machine) start(d *directProgram, in *SyncInput) {
 	m.program, m.in = d, in
 	m.out = outcome{now: in.Now, channels: m.out.channels[:0]}
-	m.roots[rootDoc].text = in.Body
-	m.roots[rootOld].text = in.OldBody
-	m.roots[rootMeta].text = in.Meta
-	if in.Meta == nil {
-		m.roots[rootMeta].text = []byte(noMeta)
-	}
+	m.roots[rootDoc].text = orElse(in.Body, "{}")
+	m.roots[rootOld].text = orElse(in.OldBody, "{}")
+	m.roots[rootMeta].text = orElse(in.Meta, noMeta)
 	m.work = directWork + 4*(len(in.Body)+len(in.OldBody)+len(in.Meta)+len(in.Attachments))/directBytes
+}
+
+func orElse(text []byte, otherwise string) []byte {
+	if len(text) == 0 {
+		return []byte(otherwise)
+	}
+	return text
 }
 
 // release gives the machine back; nothing of the caller's stays in it.

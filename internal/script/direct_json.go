@@ -63,15 +63,22 @@ func skipNested(b []byte, i int) int {
 
 // stringEnd returns the index after the JSON string that starts at b[i], or -1.
 func stringEnd(b []byte, i int) int {
-	for i++; i < len(b); i++ {
-		switch b[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
+	for at := i + 1; ; {
+		n := bytes.IndexByte(b[at:], '"')
+		if n < 0 {
+			return -1
 		}
+		// The quote ends the string unless an odd number of backslashes stands before it.
+		end := at + n
+		from := end
+		for from > at && b[from-1] == '\\' {
+			from--
+		}
+		if (end-from)%2 == 0 {
+			return end + 1
+		}
+		at = end + 1
 	}
-	return -1
 }
 
 // memberScanner goes through the members of a JSON object.
@@ -192,15 +199,11 @@ func decodeString(b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	s := b[1 : len(b)-1]
-	plain := true
-	for _, c := range s {
-		if c == '\\' {
-			out, ok := unescape(s)
-			return out, ok && utf8.Valid(out)
-		}
-		plain = plain && c < utf8.RuneSelf
+	if bytes.IndexByte(s, '\\') >= 0 {
+		out, ok := unescape(s)
+		return out, ok && utf8.Valid(out)
 	}
-	return s, plain || utf8.Valid(s)
+	return s, utf8.Valid(s)
 }
 
 // unescape decodes the escapes of a JSON string without its quotes.

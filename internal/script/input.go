@@ -17,7 +17,7 @@ func appendDoc(b []byte, in *SyncInput) []byte {
 	if in.Deleted {
 		b = append(b, `,"_deleted":true`...)
 	}
-	if in.Attachments != nil {
+	if len(in.Attachments) > 0 {
 		b = append(b, `,"_attachments":`...)
 		b = append(b, in.Attachments...)
 	}

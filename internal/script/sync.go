@@ -74,7 +74,7 @@ func syncArgs(in *SyncInput, withUser bool) []any {
 	} else {
 		args = append(args, string(quoteUnsafeIntegers(appendOldDoc(make([]byte, 0, len(in.OldBody)+128), in))))
 	}
-	if in.Meta == nil {
+	if len(in.Meta) == 0 {
 		args = append(args, nil)
 	} else {
 		args = append(args, string(quoteUnsafeIntegers(in.Meta)))
