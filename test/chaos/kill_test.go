@@ -262,7 +262,7 @@ func (w *writer) bulk() (int, error) {
 
 func isConnectionError(err error) bool {
 	s := err.Error()
-	for _, part := range []string{"connection re", "EOF", "broken pipe", "server closed", "unexpected end of JSON"} {
+	for _, part := range []string{"connection re", "closed network connection", "EOF", "broken pipe", "server closed", "unexpected end of JSON"} {
 		if strings.Contains(s, part) {
 			return true
 		}
