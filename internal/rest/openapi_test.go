@@ -227,6 +227,9 @@ func (c *contract) schemaFault(name string, body []byte) error {
 	return c.doc.Components.Schemas[name].Value.VisitJSON(v)
 }
 
+// tooManyLogins is a status that takes ten slow password checks to see; TestLoginFailuresAnswer429 does.
+const tooManyLogins = "createSession 429"
+
 func TestOpenAPIAnswers(t *testing.T) {
 	c := loadContract(t)
 	e := &exercise{t: t, c: c, seen: map[string]bool{}}
@@ -237,7 +240,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 			t.Errorf("%s: was not exercised", key)
 		}
 		for status := range op.Responses.Map() {
-			if status != "default" && !e.sawStatus(op, status) {
+			if status != "default" && !e.sawStatus(op, status) && op.OperationID+" "+status != tooManyLogins {
 				t.Errorf("%s: status %s is described and was never seen", op.OperationID, status)
 			}
 		}
