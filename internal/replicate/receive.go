@@ -2,8 +2,6 @@ package replicate
 
 import (
 	"context"
-	"errors"
-	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +44,7 @@ func (q *revQueue) init(coll *collection) { q.coll = coll }
 
 // add takes a revision in. It does not wait.
 func (q *revQueue) add(in *incomingRev) {
-	q.coll.stats().RevsWaiting.Add(1)
+	q.coll.c.stats().StoreQueue.Add(1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.queue = append(q.queue, in)
@@ -63,7 +61,7 @@ func (q *revQueue) run() {
 			if err != nil {
 				q.coll.c.fail(in.r, err) // those that were answered stay so
 			}
-			q.coll.stats().RevsWaiting.Add(-1)
+			q.coll.c.stats().StoreQueue.Add(-1)
 		}
 	}
 }
@@ -108,7 +106,7 @@ func (coll *collection) handleRev(r *blip.Request) error {
 
 // refused counts a revision that is not taken and returns err.
 func (coll *collection) refused(err error) error {
-	coll.stats().DocPushErrorCount.Add(1)
+	coll.c.stats().Push.DocErrors.Add(1)
 	return err
 }
 
@@ -147,15 +145,15 @@ func (coll *collection) answer(in *incomingRev, err error) {
 		release()
 	}
 	in.done = nil
-	stats := coll.stats()
+	stats := &coll.c.stats().Push
 	if err != nil {
-		stats.DocPushErrorCount.Add(1)
+		stats.DocErrors.Add(1)
 		coll.c.fail(in.r, err)
 	} else {
-		stats.DocPushCount.Add(1)
+		stats.Docs.Add(1)
 		in.r.Respond(&blip.Message{})
 	}
-	stats.WriteProcessingTime.Add(int64(time.Since(in.came)))
+	stats.WriteTime.Add(int64(time.Since(in.came)))
 	in.r.Release()
 }
 
@@ -308,9 +306,7 @@ func (coll *collection) handleProposeChanges(r *blip.Request) error {
 	if err != nil {
 		return err
 	}
-	stats := coll.stats()
-	stats.ProposeChangeCount.Add(int64(len(rows)))
-	stats.ProposeChangeTime.Add(int64(time.Since(start)))
+	coll.c.countProposals(len(rows), start)
 	m := &blip.Message{Body: appendVerdicts(nil, verdicts, truth(r, "conflictIncludesRev"))}
 	m.Compress = len(m.Body) >= smallestCompressedReply
 	if coll.c.peer.Deltas {
@@ -372,9 +368,7 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 	if err != nil {
 		return err
 	}
-	stats := coll.stats()
-	stats.ProposeChangeCount.Add(int64(len(rows)))
-	stats.ProposeChangeTime.Add(int64(time.Since(start)))
+	coll.c.countProposals(len(rows), start)
 	m := &blip.Message{Body: appendAnswers(nil, answers)}
 	m.Compress = len(m.Body) >= smallestCompressedReply
 	m.Properties.AddInt("maxHistory", proposedHistory)
@@ -409,19 +403,4 @@ func appendAnswers(b []byte, answers []database.Answer) []byte {
 		b = append(b, ']')
 	}
 	return append(b, ']')
-}
-
-// errShort says that an attachment is not as long as the revision says.
-var errShort = errors.New("the attachment has another length than the revision says")
-
-// counted counts what is read.
-type counted struct {
-	io.Reader
-	n int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += int64(n)
-	return n, err
 }

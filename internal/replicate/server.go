@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
@@ -65,6 +66,12 @@ func (s *Server) reading(ctx context.Context) (done func(), err error) {
 	}
 }
 
+// logPanic notes a panic that was caught.
+func (s *Server) logPanic(what string, v any) {
+	s.log.LogAttrs(context.Background(), slog.LevelError, "panic in a replication handler",
+		slog.String("profile", what), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+}
+
 // Peer is who is at the other end of a connection, and what it is served.
 type Peer struct {
 	DB *database.Database
@@ -89,10 +96,6 @@ func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c.conn = blip.NewConn(t, o)
 	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
 	defer stop()
-	counters := &p.DB.Stats().Replication
-	counters.NumReplicationsTotal.Add(1)
-	counters.NumReplicationsActive.Add(1)
-	defer counters.NumReplicationsActive.Add(-1)
 	err := c.conn.Run()
 	c.close()
 	return err
