@@ -15,7 +15,10 @@ type Stats struct {
 	// group database
 	ConflictWrites        atomic.Int64 // conflict_write_count
 	DocWritesBytes        atomic.Int64 // doc_writes_bytes
-	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through a Handle
+	DocWritesBytesBLIP    atomic.Int64 // doc_writes_bytes_blip: what Handles for BLIP wrote
+	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through another Handle
+	DocReadsBLIP          atomic.Int64 // num_doc_reads_blip
+	DocReadsBytesBLIP     atomic.Int64 // doc_reads_bytes_blip
 	DocWrites             atomic.Int64 // num_doc_writes
 	DocWritesRejected     atomic.Int64 // num_doc_writes_rejected: conflicts
 	SequenceAssigned      atomic.Int64 // sequence_assigned_count
@@ -83,7 +86,10 @@ func (s *Stats) Database() iter.Seq2[string, int64] {
 		}{
 			{"conflict_write_count", &s.ConflictWrites},
 			{"doc_writes_bytes", &s.DocWritesBytes},
+			{"doc_writes_bytes_blip", &s.DocWritesBytesBLIP},
 			{"num_doc_reads_rest", &s.DocReadsREST},
+			{"num_doc_reads_blip", &s.DocReadsBLIP},
+			{"doc_reads_bytes_blip", &s.DocReadsBytesBLIP},
 			{"num_doc_writes", &s.DocWrites},
 			{"num_doc_writes_rejected", &s.DocWritesRejected},
 			{"sequence_assigned_count", &s.SequenceAssigned},
