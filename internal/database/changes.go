@@ -3,8 +3,6 @@ package database
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -116,14 +114,9 @@ func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error)
 	if len(entries) == 0 {
 		return 0, nil
 	}
-	h := f.h
-	if h.user != nil {
-		// The principal as it is now: the Handle may be older than the entries.
-		user, err := h.db.access.User(ctx, h.user.PrincipalName())
-		if err != nil {
-			return 0, err
-		}
-		h = h.db.As(user, h.coll.id)
+	h, err := f.h.Fresh(ctx) // the Handle may be older than the entries
+	if err != nil {
+		return 0, err
 	}
 	docs, err := f.load(ctx, h, entries)
 	if err != nil {
@@ -150,43 +143,21 @@ func (f *Feed) load(ctx context.Context, h *Handle, entries []tidegate.Change) (
 	}
 	entries = entries[:min(len(entries), f.chunk)]
 	docs := make([]*Document, len(entries))
-	order := make([]int, len(entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(entries[a].ID, entries[b].ID) })
-	done := make([]bool, len(entries))
-	size, all := 0, true
-	err := h.db.st.View(ctx, func(r store.Reader) error {
-		near := newNearReader(r, h.coll)
-		defer near.close()
-		for _, i := range order { // the first entry first: there must be one
-			if all = size < feedPageBytes; !all {
-				break
-			}
-			var err error
-			if docs[i], err = h.entryDoc(near, &entries[i]); err != nil {
-				return err
-			}
-			done[i] = true
-			if docs[i] != nil {
-				size += len(docs[i].Body)
-			}
+	size := 0
+	n, err := h.visit(ctx, len(entries), func(i int) string { return entries[i].ID }, func(r store.Reader, i int) (more bool, err error) {
+		if docs[i], err = h.entryDoc(r, &entries[i]); docs[i] != nil {
+			size += len(docs[i].Body)
 		}
-		return near.err()
+		return size < feedPageBytes, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if all {
+	if n == len(entries) {
 		f.chunk = min(2*f.chunk, feedPageDocs)
-		return docs, nil
+	} else {
+		f.chunk = max(n/2, 1)
 	}
-	n := 1
-	for n < len(done) && done[n] {
-		n++
-	}
-	f.chunk = max(n/2, 1)
 	return docs[:n], nil
 }
 

@@ -34,6 +34,7 @@ type Database struct {
 	collections []*collection
 	byID        map[store.Collection]*collection
 
+	clock   *tidegate.Clock
 	locks   keyedLocks
 	buffers sync.Pool // of *[]byte, for canonical bodies
 	sweeper sweeper
@@ -57,7 +58,7 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 	opts = opts.withDefaults()
 	db := &Database{
 		opts: opts, space: opts.Space, st: st, blobs: blobs, stats: opts.Stats, log: opts.Logger,
-		byID: map[store.Collection]*collection{},
+		byID: map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
 	}
 	db.sweeper.init()
 	if err := db.openCollections(); err != nil {
@@ -175,6 +176,9 @@ func (db *Database) Stats() *Stats { return db.stats }
 
 // Name returns the name in Options.
 func (db *Database) Name() string { return db.opts.Name }
+
+// Source returns the source of versions that are made here.
+func (db *Database) Source() string { return db.opts.Source }
 
 // ReadOnly reports whether document writes are refused.
 func (db *Database) ReadOnly() bool { return db.opts.ReadOnly }
