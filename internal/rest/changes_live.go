@@ -263,7 +263,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", feedNoCaches)
 	r.answer.noGzip()
-	conn, ok, err := hijack(r.answer)
+	conn, ok, err := hijack(r.answer, feedBuffers())
 	if err != nil {
 		f.abandon()
 		return err

@@ -26,11 +26,15 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 		counted()
 		return err
 	}
+	if err := checkUpgrade(r.answer, r); err != nil {
+		counted()
+		return err
+	}
 	f, handle, err := s.newLiveFeed(r, counted)
 	if err != nil {
 		return err
 	}
-	ws, err := upgrade(r.answer, r, s.limits.WriteTimeout)
+	ws, err := upgrade(r.answer, r, feedBuffers(), s.limits.WriteTimeout)
 	if err != nil {
 		f.abandon()
 		return err

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// Socket buffers of a feed's connection, in bytes. Without a bound the kernel would let a reader that stalls
-// pile up megabytes.
-const (
-	feedSendBuffer    = 128 << 10
-	feedReceiveBuffer = 4 << 10
-)
+// socketBuffers are the sizes of a connection's buffers in the kernel, in bytes; 0: what the system gives it.
+type socketBuffers struct{ send, receive int }
+
+// feedBuffers are those of a feed. Without a bound the kernel would let a reader that stalls pile up megabytes.
+func feedBuffers() socketBuffers { return socketBuffers{send: 128 << 10, receive: 4 << 10} }
 
 // rawConn is a connection taken over from the HTTP server. The server's buffers and request are given up, so
 // that an idle feed costs little more than its socket.
@@ -28,7 +27,7 @@ type rawConn struct {
 
 // hijack takes the connection over. ok is false where the connection cannot be taken (HTTP/2, a test's
 // recorder); nothing has happened then.
-func hijack(w *response) (conn *rawConn, ok bool, err error) {
+func hijack(w *response, buffers socketBuffers) (conn *rawConn, ok bool, err error) {
 	if w.started() {
 		return nil, false, nil
 	}
@@ -51,8 +50,12 @@ func hijack(w *response) (conn *rawConn, ok bool, err error) {
 	}
 	if tcp, ok := tcpConn(c); ok {
 		// Best effort: a socket without these limits works too.
-		_ = tcp.SetWriteBuffer(feedSendBuffer)
-		_ = tcp.SetReadBuffer(feedReceiveBuffer)
+		if buffers.send > 0 {
+			_ = tcp.SetWriteBuffer(buffers.send)
+		}
+		if buffers.receive > 0 {
+			_ = tcp.SetReadBuffer(buffers.receive)
+		}
 	}
 	return conn, true, nil
 }

@@ -75,21 +75,27 @@ func hasToken(values []string, token string) bool {
 	return false
 }
 
-// upgrade makes the request's connection a WebSocket. The error is for an HTTP answer if nothing was sent.
-func upgrade(w *response, r *request, within time.Duration) (*wsConn, error) {
+// checkUpgrade reports what is wrong with a request that should ask for a WebSocket.
+func checkUpgrade(w *response, r *request) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(r.Header.Get("Sec-WebSocket-Key")))
 	switch {
 	case r.Method != http.MethodGet || !isUpgrade(r.Header):
 		w.Header().Set("Upgrade", "websocket")
-		return nil, statusError(http.StatusUpgradeRequired, "this feed needs a WebSocket upgrade")
+		return statusError(http.StatusUpgradeRequired, "this needs a WebSocket upgrade")
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		return nil, statusError(http.StatusUpgradeRequired, "unsupported WebSocket version")
+		return statusError(http.StatusUpgradeRequired, "unsupported WebSocket version")
 	case err != nil || len(key) != 16:
-		return nil, tidegate.Errorf(tidegate.Invalid, "bad Sec-WebSocket-Key")
+		return tidegate.Errorf(tidegate.Invalid, "bad Sec-WebSocket-Key")
 	}
+	return nil
+}
+
+// upgrade makes the connection of a request that checkUpgrade found good a WebSocket; the headers of w go along. The
+// error is for an HTTP answer if nothing was sent.
+func upgrade(w *response, r *request, buffers socketBuffers, within time.Duration) (*wsConn, error) {
 	head := w.Header().Clone()
-	conn, ok, err := hijack(w)
+	conn, ok, err := hijack(w, buffers)
 	if err != nil {
 		return nil, err
 	}

@@ -195,7 +195,7 @@ func TestWebSocketCompressed(t *testing.T) {
 
 func TestWebSocketRefusals(t *testing.T) {
 	r := newRig(t, rigOptions{})
-	r.a("GET", "/db/_changes?feed=websocket", "").has("Upgrade", "websocket").fails(426, "this feed needs a WebSocket upgrade")
+	r.a("GET", "/db/_changes?feed=websocket", "").has("Upgrade", "websocket").fails(426, "this needs a WebSocket upgrade")
 	r.a("GET", "/db/_changes?feed=websocket", "", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 8").
 		has("Sec-WebSocket-Version", "13").fails(426, "unsupported WebSocket version")
 	r.a("GET", "/db/_changes?feed=websocket", "", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: short").
