@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // A Replication is what is known of a connection of /{db}/_blipsync when its handshake is over.
@@ -109,7 +110,7 @@ func (c *replication) release() {
 }
 
 // run serves the connection and returns when it is over.
-func (c *replication) run(conn *rawConn) {
+func (c *replication) run(conn *websocket.Stream) {
 	// The time that the handshake had to be written in is over.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		_ = conn.Close() // it is broken, as who reads from it will find
@@ -137,7 +138,7 @@ func (c *replication) run(conn *rawConn) {
 }
 
 // keepAlive has the system look after clients that are gone.
-func keepAlive(conn *rawConn) {
+func keepAlive(conn *websocket.Stream) {
 	if tcp, ok := tcpConn(conn.Conn); ok {
 		// Best effort: pings find them too.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
@@ -148,20 +149,20 @@ func keepAlive(conn *rawConn) {
 
 // countedConn counts the bytes of a connection.
 type countedConn struct {
-	*rawConn
+	*websocket.Stream
 	stats *database.ReplicationStats
 }
 
 // Read implements net.Conn.
 func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.rawConn.Read(p)
+	n, err := c.Stream.Read(p)
 	add(&c.stats.BytesReceived, n)
 	return n, err
 }
 
 // Write implements net.Conn.
 func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.rawConn.Write(p)
+	n, err := c.Stream.Write(p)
 	add(&c.stats.BytesSent, n)
 	return n, err
 }
