@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/blob"
@@ -185,6 +186,14 @@ func (db *Database) ReadOnly() bool { return db.opts.ReadOnly }
 
 // AllowConflicts reports whether branches may live side by side.
 func (db *Database) AllowConflicts() bool { return db.opts.AllowConflicts }
+
+// JSONLimits are the bounds of a document.
+func (db *Database) JSONLimits() jsondoc.Limits {
+	return jsondoc.Limits{Depth: db.opts.JSONDepth, Bytes: int(db.opts.MaxDocumentBytes)}
+}
+
+// MaxAttachmentBytes is the size of the largest attachment, as it is sent.
+func (db *Database) MaxAttachmentBytes() int64 { return db.opts.MaxAttachmentBytes }
 
 // LastSequence returns the last visible sequence.
 func (db *Database) LastSequence(ctx context.Context) (tidegate.Seq, error) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -102,44 +101,38 @@ func proofOf(nonce []byte, content io.Reader) (string, error) {
 }
 
 // fetchAttachments gets from the peer what the revision's attachments need: the content of those that the document does
-// not have here, and a proof for those that an older revision of it has.
+// not have here, and a proof for those that a revision of it has which is not the current one.
 func (coll *collection) fetchAttachments(ctx context.Context, h *database.Handle, in *incomingRev, w *database.Write) error {
-	for _, name := range slices.Sorted(maps.Keys(w.Attachments)) {
-		a := w.Attachments[name]
-		if a.Data != nil {
-			continue
+	for name, a := range w.Attachments { // what has no content is a stub, whatever it says
+		if a.Data == nil && !a.Stub {
+			a.Stub, a.Follows = true, false
+			w.Attachments[name] = a
 		}
-		if a.Digest == "" {
-			return tidegate.Errorf(tidegate.Invalid, "Attachment %q has no digest", name)
-		}
-		have, err := h.HasAttachment(ctx, w.ID, name, a.Digest)
-		if err != nil {
+	}
+	needs, err := h.AttachmentNeeds(ctx, w)
+	if err != nil {
+		return err
+	}
+	for _, name := range needs.Prove {
+		if err := coll.prove(ctx, h, in, w, name); err != nil {
 			return err
 		}
-		switch have {
-		case database.AttachmentCurrent:
-		case database.AttachmentStored:
-			err = coll.prove(ctx, h, in, name, &a)
-		default:
-			err = coll.fetch(ctx, h, in, name, &a)
-		}
-		if err != nil {
+	}
+	for _, name := range needs.Get {
+		if err := coll.fetch(ctx, h, in, w, name); err != nil {
 			return err
 		}
-		if a.Data == nil && a.Blob == nil {
-			a.Stub = true
-		} else {
-			a.Stub = false
-		}
-		w.Attachments[name] = a
 	}
 	return nil
 }
 
 // fetch gets an attachment's content from the peer.
-func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incomingRev, name string, a *database.AttachmentInput) error {
-	limit := coll.c.peer.DB.MaxAttachmentBytes()
-	if max(a.Length, a.EncodedLength) > limit {
+func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incomingRev, w *database.Write, name string) error {
+	a := w.Attachments[name]
+	switch {
+	case a.Digest == "":
+		return tidegate.Errorf(tidegate.Invalid, "Attachment %q has no digest", name)
+	case max(a.Length, a.EncodedLength) > coll.c.peer.DB.MaxAttachmentBytes():
 		return tidegate.Errorf(tidegate.TooLarge, "Attachment too large")
 	}
 	m := coll.message(profileGetAttachment)
@@ -147,7 +140,7 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 	if coll.c.peer.Version >= V3 {
 		m.Properties.Add("docID", in.id)
 	}
-	if compressible(name, a) {
+	if compressible(name, &a) {
 		m.Properties.Add("compress", "true")
 	}
 	m.StreamReply = true
@@ -160,11 +153,13 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 		return peerFailed("getAttachment", err)
 	}
 	content := &counted{Reader: reply.Reader()}
-	release, err := h.Receive(ctx, a, content)
+	release, err := h.Receive(ctx, &a, content)
 	in.done = append(in.done, release)
 	if err != nil {
 		return err
 	}
+	a.Stub = false
+	w.Attachments[name] = a
 	push := &coll.c.stats().Push
 	push.Attachments.Add(1)
 	push.AttachmentBytes.Add(content.n)
@@ -173,11 +168,12 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 
 // prove has the peer prove that it has the content that it names by its digest. A peer that has lost it in the meantime,
 // or cannot prove, sends it instead.
-func (coll *collection) prove(ctx context.Context, h *database.Handle, in *incomingRev, name string, a *database.AttachmentInput) error {
+func (coll *collection) prove(ctx context.Context, h *database.Handle, in *incomingRev, w *database.Write, name string) error {
+	digest := w.Attachments[name].Digest
 	nonce := make([]byte, nonceBytes)
 	rand.Read(nonce) // never fails
 	m := coll.message(profileProveAttachment)
-	m.Properties.Add("digest", a.Digest)
+	m.Properties.Add("digest", digest)
 	m.Body = nonce
 	reply, err := coll.c.conn.Call(ctx, m)
 	if err != nil {
@@ -186,11 +182,11 @@ func (coll *collection) prove(ctx context.Context, h *database.Handle, in *incom
 	defer reply.Release()
 	if err := reply.Err(); err != nil {
 		if e, ok := errors.AsType[*blip.Error](err); ok && e.Code == http.StatusNotFound {
-			return coll.fetch(ctx, h, in, name, a)
+			return coll.fetch(ctx, h, in, w, name)
 		}
 		return peerFailed("proveAttachment", err)
 	}
-	content, err := h.OpenByDigest(ctx, in.id, a.Digest)
+	content, err := h.OpenForProof(ctx, in.id, digest)
 	if err != nil {
 		return err
 	}
@@ -260,7 +256,7 @@ func (coll *collection) applyDelta(ctx context.Context, h *database.Handle, in *
 	if base == nil {
 		return nil, errDelta("Can't fetch doc %s for deltaSrc=%s", in.id, src)
 	}
-	body, err := delta.Apply(base, in.r.Body(), coll.c.deltaLimits())
+	body, err := delta.Apply(base, in.r.Body(), delta.Limits{})
 	if err != nil {
 		return nil, errDelta("The delta cannot be applied to %s", src)
 	}

@@ -233,7 +233,7 @@ func (c *connection) newCollection(index int, id store.Collection) *collection {
 func (coll *collection) principal(ctx context.Context) (*database.Handle, error) {
 	p := &coll.c.peer
 	if p.Admin {
-		return p.DB.Admin(coll.id), nil
+		return p.DB.Admin(coll.id).ForBLIP(), nil
 	}
 	user, err := p.DB.Access().User(ctx, p.User)
 	if err != nil {
@@ -243,7 +243,7 @@ func (coll *collection) principal(ctx context.Context) (*database.Handle, error)
 		}
 		return nil, err
 	}
-	return p.DB.As(user, coll.id), nil
+	return p.DB.As(user, coll.id).ForBLIP(), nil
 }
 
 // message begins a message about the collection.

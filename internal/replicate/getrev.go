@@ -20,7 +20,7 @@ func (coll *collection) handleGetRev(r *blip.Request) error {
 		return err
 	}
 	doc, err := h.Get(coll.c.ctx(), id, database.GetOptions{})
-	if errors.Is(err, tidegate.ErrDeleted) {
+	if errors.Is(err, tidegate.ErrDeleted) || coll.c.peer.HideMissing && errors.Is(err, tidegate.ErrMissing) {
 		return tidegate.ErrForbidden
 	}
 	if err != nil {

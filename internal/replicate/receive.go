@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -213,7 +214,7 @@ func (coll *collection) write(in *incomingRev, body []byte) (*database.Write, er
 	if err := checkMembers(doc); err != nil {
 		return nil, err
 	}
-	w := &database.Write{ID: in.id, Body: doc.Body, Deleted: truth(in.r, "deleted"), Exp: doc.Exp}
+	w := &database.Write{ID: in.id, Body: doc.Body, Deleted: truth(in.r, "deleted"), Exp: doc.Exp, Gateway: coll.c.peer.Gateway}
 	if err := coll.setHistory(w, in); err != nil {
 		return nil, err
 	}
@@ -224,6 +225,39 @@ func (coll *collection) write(in *incomingRev, body []byte) (*database.Write, er
 	}
 	w.Attachments, err = database.ParseAttachments(doc.Attachments)
 	return w, err
+}
+
+// errVector is the answer to a version vector that makes no sense.
+var errVector = statusError(tidegate.Invalid, http.StatusUnprocessableEntity, "Invalid version vector")
+
+// setHistory reads the properties that say which revision it is, and what came before it (replication.md §4).
+func (coll *collection) setHistory(w *database.Write, in *incomingRev) (err error) {
+	history, _ := in.r.Property("history")
+	if coll.c.peer.Version < V4 || tidegate.IsTreeRev(in.rev) {
+		rev, err := tidegate.ParseRevID(in.rev)
+		if err != nil {
+			return err
+		}
+		w.History, err = tidegate.ParseRevHistory(rev, history)
+		return err
+	}
+	current, err := tidegate.ParseVersion(in.rev)
+	if err != nil {
+		return errVector
+	}
+	if w.Vector, w.Legacy, err = tidegate.ParseVersionHistory(current, history); err != nil {
+		return errVector
+	}
+	if tree, ok := in.r.Property("revTree"); ok {
+		own, older, _ := strings.Cut(tree, ",")
+		rev, err := tidegate.ParseRevID(strings.TrimSpace(own))
+		if err != nil {
+			return err
+		}
+		w.History, err = tidegate.ParseRevHistory(rev, older)
+		return err
+	}
+	return nil
 }
 
 // checkMembers refuses bodies with members that are the server's (replication.md §5.8).
@@ -383,13 +417,13 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 const knownAncestors = 10
 
 // appendAnswers appends the answer to changes.
-func appendAnswers(b []byte, answers []database.Answer) []byte {
+func appendAnswers(b []byte, answers []database.Wish) []byte {
 	b = append(b, '[')
 	for i, a := range answers {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if !a.Wanted {
+		if !a.Wanted || a.Err != nil {
 			b = append(b, '0')
 			continue
 		}

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (s *subscription) send(a *answer) error {
 }
 
 // load reads the documents of the first rows, as many as make a page.
-func (s *subscription) load(a *answer) ([]database.Sent, error) {
+func (s *subscription) load(a *answer) ([]database.Sendable, error) {
 	done, err := s.coll.c.srv.reading(s.ctx)
 	if err != nil {
 		return nil, err
@@ -46,23 +47,23 @@ func (s *subscription) load(a *answer) ([]database.Sent, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := make([]database.Wanted, len(a.rows))
+	wanted := make([]database.Request, len(a.rows))
 	for i, row := range a.rows {
-		wanted[i] = database.Wanted{ID: row.change.ID, Rev: row.rev}
+		wanted[i] = database.Request{ID: row.change.ID, Rev: row.rev}
 	}
-	docs, err := h.Send(s.ctx, wanted, sendPage)
+	docs, err := h.Send(s.ctx, wanted, s.o.replacement, sendPage)
 	s.coll.c.stats().Pull.RevProcessing.Add(int64(time.Since(start)))
 	return docs, err
 }
 
 // sendRow sends the document of a row: the revision that was asked for, a newer one in its place if the peer takes
 // that, or word that there is none.
-func (s *subscription) sendRow(a *answer, i int, sent *database.Sent, asked time.Time) error {
+func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked time.Time) error {
 	row, pull := &a.rows[i], &s.coll.c.stats().Pull
-	switch {
-	case sent.Doc == nil:
-		return s.sendNoRev(row, tidegate.ErrMissing)
-	case sent.Replaced && (!s.o.replacement || sent.Doc.Removed):
+	if isRemoval(&row.change) {
+		sent = &database.Sendable{Doc: removal(row, sent.Doc)}
+	}
+	if sent.Doc == nil {
 		return s.sendNoRev(row, tidegate.ErrMissing)
 	}
 	m, reply, err := s.revMessage(a, i, sent)
@@ -80,9 +81,21 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sent, asked time
 	return nil
 }
 
+// isRemoval reports whether a row says that the document is out of the reader's sight, deletions apart.
+func isRemoval(c *tidegate.Change) bool { return (c.Left || c.Revoked) && !c.Deleted }
+
+// removal is what a peer gets that asks for the revision of a removal, as those of version 2 do: that it may not be
+// seen (replication.md §6), whatever has become of the document since.
+func removal(row *sentRow, doc *database.Document) *database.Document {
+	if doc != nil && doc.Removed {
+		return doc
+	}
+	return &database.Document{ID: row.change.ID, Rev: row.change.Revs[0], Removed: true, Body: []byte("{}")}
+}
+
 // revMessage makes the rev message of a row (replication.md §5.8) and what to do with its answer; nil if none is
 // asked for.
-func (s *subscription) revMessage(a *answer, i int, sent *database.Sent) (*blip.Message, func(*blip.Reply), error) {
+func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*blip.Message, func(*blip.Reply), error) {
 	row, doc, c := &a.rows[i], sent.Doc, s.coll.c
 	m := s.coll.message(profileRev)
 	rev, history := s.coll.history(doc, a.known[i], a.maxHistory)
@@ -162,7 +175,7 @@ func revBody(doc *database.Document) []byte {
 func (coll *collection) history(doc *database.Document, known []string, most int) (rev, history string) {
 	if coll.c.peer.Version >= V4 {
 		if v, ok := doc.Version(); ok {
-			return v.Current.String(), v.History()
+			return v.Current.String(), string(v.AppendHistory(nil, legacyOf(doc, known)))
 		}
 	}
 	limit := 0
@@ -170,6 +183,21 @@ func (coll *collection) history(doc *database.Document, known []string, most int
 		limit = most + 1
 	}
 	return treeHistory(doc.History(limit), known)
+}
+
+// legacyOf are the ancestors that a peer is told which knows the document by a rev-tree ID only, from before it had a vector:
+// down to the one that it has.
+func legacyOf(doc *database.Document, known []string) []tidegate.RevID {
+	if len(known) == 0 || !tidegate.IsTreeRev(known[0]) {
+		return nil
+	}
+	ancestors := doc.History(0)[1:]
+	for i, rev := range ancestors {
+		if contains(known, rev.String()) {
+			return ancestors[:i+1]
+		}
+	}
+	return nil
 }
 
 // treeHistory writes ancestors down, newest first, and stops after the first that the peer knows.
@@ -233,7 +261,7 @@ const smallestDeltaBody = 200
 
 // deltaBase returns what a delta of the document can be made from: the body of a revision that the peer has. nil: the
 // document is sent whole.
-func (s *subscription) deltaBase(a *answer, i int, sent *database.Sent) ([]byte, error) {
+func (s *subscription) deltaBase(a *answer, i int, sent *database.Sendable) ([]byte, error) {
 	c, doc := s.coll.c, sent.Doc
 	known := a.known[i]
 	if !c.peer.Deltas || !c.deltas.Load() || a.whole || len(known) == 0 || doc.Deleted || doc.Removed || len(doc.Body) < smallestDeltaBody {
@@ -251,15 +279,12 @@ func (s *subscription) deltaBase(a *answer, i int, sent *database.Sent) ([]byte,
 // bodyOf returns the body of a revision that deltas can be made from or applied to; nil if there is none for this
 // principal.
 func bodyOf(ctx context.Context, h *database.Handle, id, rev string) ([]byte, error) {
-	doc, err := h.Body(ctx, id, rev)
-	if err != nil {
-		if code := tidegate.ErrorCode(err); code == tidegate.NotFound || code == tidegate.Forbidden || code == tidegate.Invalid {
-			return nil, nil
-		}
-		return nil, err
-	}
-	if doc.Deleted || doc.Removed {
+	doc, err := h.Base(ctx, id, rev)
+	if errors.Is(err, tidegate.ErrMissing) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	return revBody(doc), nil
 }
@@ -272,22 +297,22 @@ func diff(base, body []byte) ([]byte, bool) {
 	return delta.Diff(base, body)
 }
 
-// versions puts the current versions into rows, where documents have one (replication.md §4.3).
+// versions names the rows by versions, where their revisions have one (replication.md §4.3).
 func (s *subscription) versions(rows []sentRow) error {
 	h, err := s.coll.principal(s.ctx)
 	if err != nil {
 		return err
 	}
-	ids := make([]string, len(rows))
+	entries := make([]tidegate.Change, len(rows))
 	for i := range rows {
-		ids[i] = rows[i].change.ID
+		entries[i] = rows[i].change
 	}
-	current, err := h.Current(s.ctx, ids)
+	versions, err := h.Versions(s.ctx, entries)
 	if err != nil {
 		return err
 	}
-	for i := range rows {
-		if v := current[i].Vector.Current; !v.IsZero() {
+	for i, v := range versions {
+		if !v.IsZero() {
 			rows[i].rev = v.String()
 		}
 	}

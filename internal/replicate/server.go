@@ -80,7 +80,9 @@ type Peer struct {
 	Admin bool
 	// ReadOnly refuses every revision: the guest, if it is configured so.
 	ReadOnly bool
-	Version  Version
+	// HideMissing: the peer must not learn what exists: what is missing looks like what is forbidden.
+	HideMissing bool
+	Version     Version
 	// Gateway: the peer is a gateway (?client=sgr2), not a Couchbase Lite app.
 	Gateway bool
 	// Deltas: delta_sync.enabled of the database.

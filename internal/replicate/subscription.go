@@ -36,6 +36,7 @@ type subscription struct {
 	told      bool // the peer knows that it has caught up
 	exhausted bool // a one-shot feed has brought everything
 	closed    bool
+	idle      bool // it is counted as caught up
 }
 
 // sentRow is a row that was offered, kept until it is answered.
