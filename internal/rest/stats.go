@@ -152,6 +152,7 @@ func ownFigures(r *gateway.Running) []telemetry.Own {
 	own := []telemetry.Own{
 		{Name: "writes_repeated_total", Help: "Writes computed again because their document had moved.", Counter: true, Value: float64(stats.Moved.Load())},
 		{Name: "documents_expired_total", Help: "Documents that were deleted at their expiry.", Counter: true, Value: float64(stats.DocsExpired.Load())},
+		{Name: "feed_wakeups_total", Help: "Changes feeds that were asleep and were woken.", Counter: true, Value: float64(stats.FeedWakeups.Load())},
 	}
 	for i := range own {
 		own[i].Labels = [][2]string{label}
