@@ -331,7 +331,7 @@ func (f *Feed) arm() (events tidegate.Seq) {
 	return h.events
 }
 
-// await registers the feed's waiter. ready: something may have come since its bound.
+// await registers the feed's waiter, unless something may have come since its bound (ready).
 func (h *Hub) await(f *Feed) (ready bool, err error) {
 	if f.waiter.registered {
 		return false, h.stopped()
@@ -341,8 +341,10 @@ func (h *Hub) await(f *Feed) (ready bool, err error) {
 	if h.failure != nil {
 		return false, h.failure
 	}
-	ready = h.last != f.bound
-	f.waiter.registered, f.waiter.armed, f.waiter.quiet = true, !ready, f.bound
+	if h.last != f.bound {
+		return true, nil
+	}
+	f.waiter.registered, f.waiter.armed, f.waiter.quiet = true, true, f.bound
 	switch {
 	case f.scope.star:
 		h.waiters.add(&f.waiter, f.req.Collection, slices.Values([]string{tidegate.AllChannels}), 1)
@@ -351,7 +353,7 @@ func (h *Hub) await(f *Feed) (ready bool, err error) {
 	default:
 		h.waiters.add(&f.waiter, f.req.Collection, maps.Keys(f.scope.grants), len(f.scope.grants))
 	}
-	return ready, nil
+	return false, nil
 }
 
 // unregister takes the waiter out of all lists.
