@@ -99,13 +99,28 @@ func (f *Feed) Wait(ctx context.Context) error {
 	return f.feed.Wait(ctx)
 }
 
+// Arm asks for one call of notify when there may be something new for this reader, its principal changed, or the
+// database stops. ready: there may be something already, and notify will not be called. What notify may do, and the
+// errors, are those of changes.Feed.Arm.
+func (f *Feed) Arm(notify func()) (ready bool, err error) {
+	if len(f.ready) > 0 {
+		f.feed.Disarm()
+		return true, nil
+	}
+	return f.feed.Arm(notify)
+}
+
+// Disarm takes back Arm: when it has returned no call of notify is under way, and none begins. It reports whether
+// it took back a call. It may be called while another goroutine uses the feed.
+func (f *Feed) Disarm() (armed bool) { return f.feed.Disarm() }
+
 // Since is the position after the last entry returned.
 func (f *Feed) Since() tidegate.Since { return f.since }
 
 // Done reports whether the feed has ended: its limit is reached or, descending, all has been returned.
 func (f *Feed) Done() bool { return len(f.ready) == 0 && f.feed.Done() }
 
-// Close ends the feed. It is idempotent.
+// Close ends the feed: when it has returned no call of notify is under way, and none begins. It is idempotent.
 func (f *Feed) Close() { f.feed.Close() }
 
 // fill gives entries their documents, until they are enough for one page; at least one. It returns how many
@@ -236,8 +251,8 @@ func (v viewers) View(ctx context.Context, name string) (changes.Viewer, error) 
 	return viewer{user}, nil
 }
 
-func (v viewers) Watch(name string) (changed <-chan struct{}, stop func()) {
-	return v.registry.Watch(name)
+func (v viewers) Watch(name string, changed func()) (stop func()) {
+	return v.registry.Watch(name, changed)
 }
 
 // viewer shows a user to feeds.

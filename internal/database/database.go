@@ -79,7 +79,9 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 		db.closeCollections()
 		return nil, fmt.Errorf("open principals: %w", err)
 	}
-	db.hub = changes.NewHub(st, db.space, changes.HubOptions{Invalidate: db.access.Invalidate})
+	db.hub = changes.NewHub(st, db.space, changes.HubOptions{
+		Invalidate: db.access.Invalidate, Wakeups: &db.stats.FeedWakeups,
+	})
 	db.hub.Collections(ids)
 	db.tasks.init(db)
 	return db, nil

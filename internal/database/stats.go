@@ -40,6 +40,7 @@ type Stats struct {
 	// tidegate's own
 	Moved       atomic.Int64 // writes that were computed again because their document moved
 	DocsExpired atomic.Int64
+	FeedWakeups atomic.Int64 // feeds that were asleep and were woken
 	Swept       atomic.Int64 // bodies of old revisions and local documents
 
 	mu          sync.Mutex
