@@ -28,6 +28,13 @@ type Message struct {
 	Done func()
 }
 
+// done calls Done.
+func (m *Message) done() {
+	if m.Done != nil {
+		m.Done()
+	}
+}
+
 // Error is an error reply of the peer (blip.md §12.1).
 type Error struct {
 	Domain string // "BLIP", "HTTP", "LiteCore", …

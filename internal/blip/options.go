@@ -36,8 +36,44 @@ type Options struct {
 	Stats  *Stats  // counters shared by connections; nil: nothing is counted
 
 	CloseTimeout time.Duration // how long Close waits for what is queued; 0: 5 seconds
+	BudgetWait   time.Duration // how long reading waits for the budget before the connection ends; 0: 10 seconds
 
 	// OnPanic is told of a panic in Handle or in an onReply. The connection goes on; a request that was not
 	// answered is answered HTTP/500. nil: nobody is told.
 	OnPanic func(value any, stack []byte)
+}
+
+// Defaults of Options.
+const (
+	defaultMaxMessage   = 64 << 20
+	defaultMaxPending   = 32 << 20
+	defaultSendQueue    = 1 << 20
+	defaultCloseTimeout = 5 * time.Second
+	defaultBudgetWait   = 10 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = defaultMaxMessage
+	}
+	if o.MaxPending <= 0 {
+		o.MaxPending = defaultMaxPending
+	}
+	if o.SendQueue <= 0 {
+		o.SendQueue = defaultSendQueue
+	}
+	if o.CloseTimeout <= 0 {
+		o.CloseTimeout = defaultCloseTimeout
+	}
+	if o.BudgetWait <= 0 {
+		o.BudgetWait = defaultBudgetWait
+	}
+	o.Compression = min(max(o.Compression, 0), 9)
+	if o.Pool == nil {
+		o.Pool = NewPool(0)
+	}
+	if o.Stats == nil {
+		o.Stats = new(Stats)
+	}
+	return o
 }

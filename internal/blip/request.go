@@ -14,19 +14,18 @@ type incoming struct {
 
 	buf  *buffer // encoded message, as far as it is here; nil after release
 	skip int     // bytes of the length of the properties
-	end  int     // where the body begins
-	know bool    // skip and end are known
+	end  int     // where the body begins; 0: not known yet
 
-	held     int64 // bytes counted in the connection's and the budget's memory
-	wire     int64 // bytes on the wire, as flow control counts (blip.md §10)
-	acked    int64 // highest value acknowledged
-	order    uint64
+	held     int64  // bytes counted in the connection's memory and in the budget
+	wire     int64  // bytes on the wire, as flow control counts (blip.md §10)
+	acked    int64  // highest value acknowledged
+	order    uint64 // of the first frame, among all messages
 	complete bool
 }
 
-// Properties returns the properties; they are gone after Release.
+// properties returns the properties; they are gone after Release.
 func (m *incoming) properties() Properties {
-	if m.buf == nil || m.end == 0 {
+	if m.buf == nil || m.end == 0 || m.end > len(m.buf.b) {
 		return Properties{}
 	}
 	return Properties{b: m.buf.b[m.skip:m.end]}
@@ -34,7 +33,7 @@ func (m *incoming) properties() Properties {
 
 // body returns what follows the properties.
 func (m *incoming) body() []byte {
-	if m.buf == nil {
+	if m.buf == nil || m.end > len(m.buf.b) {
 		return nil
 	}
 	return m.buf.b[m.end:]
@@ -44,6 +43,7 @@ func (m *incoming) body() []byte {
 // set, and released once nobody needs its body. Both may be done on any goroutine, in either order.
 type Request struct {
 	in       incoming
+	profile  string
 	answered atomic.Bool
 	released atomic.Bool
 }
@@ -52,10 +52,7 @@ type Request struct {
 func (r *Request) Number() uint64 { return r.in.number }
 
 // Profile names the operation; it is "" if the request has none.
-func (r *Request) Profile() string {
-	p, _ := r.in.properties().lookup("Profile")
-	return r.in.c.intern(p)
-}
+func (r *Request) Profile() string { return r.profile }
 
 // Property returns a property. ok is false if it is absent or empty.
 func (r *Request) Property(name string) (value string, ok bool) {
