@@ -353,3 +353,27 @@ func TestGrantsWhileLoading(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is told may ask the registry and stop watching at once: no lock is held.
+func TestWatcherMayStopFromItsCall(t *testing.T) {
+	r := open(t, openStore(t), noPasswords)
+	putRole(t, r, "r")
+	put(t, r, "bob", UserUpdate{AdminRoles: []string{"r"}})
+	for name, change := range map[string]func(){
+		"the user": func() { put(t, r, "bob", UserUpdate{AdminChannels: []string{"x"}}) },
+		"a role":   func() { putRole(t, r, "r", "y") },
+		"all":      func() { r.forgetAll(0) },
+	} {
+		told := 0
+		var stop func()
+		stop = r.Watch("bob", func() {
+			told++
+			stop()
+		})
+		change()
+		change()
+		if told != 1 {
+			t.Errorf("%s: told %d times", name, told)
+		}
+	}
+}

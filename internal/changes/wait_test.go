@@ -37,6 +37,11 @@ func TestArm(t *testing.T) {
 	}
 	ready("before anything was read")
 	drain(t, f, 0)
+	w.put("early", "a")
+	step(t, h)
+	ready("something came before the first Arm")
+	ready("asked again")
+	expect(t, drain(t, f, 0), "2=early")
 	told := armed(t, f)
 	w.put("other", "b")
 	step(t, h)

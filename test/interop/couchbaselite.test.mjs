@@ -165,10 +165,13 @@ describe('Couchbase Lite', { concurrency: false }, () => {
     // settle lets b resolve with the resolver, brings the outcome to a, and returns it.
     async function settle ({ url, a, b }, resolver) {
       const replicator = await (await b.replicator(url, ann, { resolver })).run()
-      assert.deepEqual(await replicator.pending(), [])
       if (resolver !== 'default') assert.deepEqual(replicator.conflicts, ['x'])
-      // What b resolved is pushed in the same run, or in the next one.
-      await sync(url, b, a)
+      // A run that pushes once may end before its pull has brought the conflict: then the next one pushes what b resolved.
+      await replicator.run()
+      assert.deepEqual(replicator.conflicts, [])
+      assert.deepEqual(replicator.errors, [])
+      assert.deepEqual(await replicator.pending(), [])
+      await sync(url, a)
       assert.deepEqual(await a.digest(), await b.digest())
       return a.get('x')
     }
