@@ -212,6 +212,9 @@ func (c *Conn) complete(m *incoming) {
 // extend decodes a frame onto its message.
 func (c *Conn) extend(f *frame, m *incoming) error {
 	if err := c.decode(f, m, c.o.MaxMessage); err != nil {
+		if m.order == 0 { // others are given back at the end
+			c.release(m)
+		}
 		return err
 	}
 	if m.end > 0 {
