@@ -266,6 +266,7 @@ func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store) (*r
 	}
 	return rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
+		Replicate: rest.Replicator(g.startup.Settings().BLIP, nil, g.log),
 		AdminDeps: rest.AdminDeps{StoreStats: st.Stats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
 	}), nil
 }

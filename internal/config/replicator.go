@@ -27,8 +27,8 @@ type Replicator struct {
 // All bounds are for one connection unless noted.
 type BLIPSettings struct {
 	Compression    int // level of what is sent: 0 (none) to 9 (smallest)
-	ChangesBatches int // changes messages sent and not answered yet, for each pull
-	Revs           int // revisions sent, or asked for, and not answered yet, for each pull or push
+	ChangesBatches int // lists of changes that clients propose, looked at at a time on one connection
+	Revs           int // revisions of one connection whose attachments or delta bases are fetched at a time
 
 	// MessageBytes is the longest message that is received, unpacked. Attachments have a bound of their own,
 	// Settings.MaxAttachmentBytes.
@@ -55,7 +55,7 @@ const (
 	defaultMessageBytes      = 32 << 20
 	defaultReceiveBytes      = 64 << 20
 	defaultReceiveBytesTotal = 512 << 20
-	defaultSendQueueBytes    = 4 << 20
+	defaultSendQueueBytes    = 256 << 10
 	defaultSlowReader        = 2 * time.Minute
 	defaultPing              = Duration(5 * time.Minute)
 

@@ -15,7 +15,7 @@ type Stats struct {
 	// group database
 	ConflictWrites        atomic.Int64 // conflict_write_count
 	DocWritesBytes        atomic.Int64 // doc_writes_bytes
-	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through a Handle
+	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through another Handle
 	DocWrites             atomic.Int64 // num_doc_writes
 	DocWritesRejected     atomic.Int64 // num_doc_writes_rejected: conflicts
 	SequenceAssigned      atomic.Int64 // sequence_assigned_count
@@ -40,6 +40,7 @@ type Stats struct {
 	// tidegate's own
 	Moved       atomic.Int64 // writes that were computed again because their document moved
 	DocsExpired atomic.Int64
+	FeedWakeups atomic.Int64 // feeds that were asleep and were woken
 	Swept       atomic.Int64 // bodies of old revisions and local documents
 
 	mu          sync.Mutex

@@ -30,7 +30,6 @@ type ReplicationStats struct {
 	ProtocolErrors atomic.Int64 // connections that were cut because the client broke the protocol
 	SlowReaders    atomic.Int64 // connections that were cut because the client did not read
 	LoginsEnded    atomic.Int64 // connections that were cut because their login ended
-	FeedWakeups    atomic.Int64 // times that the feed of a continuous pull was woken to look for changes
 }
 
 // PullStats are the counters of group cbl_replication_pull: from here to clients.

@@ -46,15 +46,13 @@ func (s *Server) handleBLIPSync(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Sec-WebSocket-Protocol", blipProtocol+strconv.Itoa(version))
-	h.Set("X-Correlation-Id", c.what.ID)
-	ws, err := upgrade(r.answer, r, socketBuffers{}, c.what.Limits.SlowReaderTimeout)
+	w.Header().Set("X-Correlation-Id", c.what.ID)
+	stream, err := switchProtocols(r.answer, r, blipProtocol+strconv.Itoa(version), socketBuffers{}, c.what.Limits.SlowReaderTimeout)
 	if err != nil {
 		c.release()
 		return err
 	}
-	go c.run(ws.rawConn)
+	go c.run(stream)
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (l *logins) add(ctx context.Context, registry *access.Registry, user *acces
 	u := l.users[owner]
 	if u == nil {
 		u = &loginUser{loginOwner: owner, conns: map[*login]struct{}{}}
-		u.stop = onUserChange(registry, owner.name, func() { l.queue.push(u, l.check) })
+		u.stop = registry.Watch(owner.name, func() { l.queue.push(u, l.check) })
 		l.users[owner] = u
 	}
 	c.user = u
@@ -194,22 +194,4 @@ func (q *loginQueue) pop() *loginUser {
 	q.due = q.due[1:]
 	u.queued = false // what happens from now on is another reason to look
 	return u
-}
-
-// onUserChange has f called soon after each change of what a user may see, or of whether it may see anything. f
-// must not wait.
-func onUserChange(registry *access.Registry, name string, f func()) (stop func()) {
-	changed, unwatch := registry.Watch(name)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-changed:
-				f()
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { unwatch(); close(done) }
 }

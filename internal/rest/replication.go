@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // A Replication is what is known of a connection of /{db}/_blipsync when its handshake is over.
@@ -40,7 +43,7 @@ type Replication struct {
 // ctx ends, with a cause, when the connection must end at once: the database leaves Online, or the login has ended. The
 // connection is closed at that moment without a word to the client, which comes back (blip.md §11).
 //
-// The error is a fault of ours, to be logged. The end of a connection is none, however it came.
+// The error says why the connection ended, for the log; nil if the client closed it.
 type ReplicateFunc func(ctx context.Context, conn net.Conn, r Replication) error
 
 // errLoginEnded ends connections whose login has ended.
@@ -109,7 +112,7 @@ func (c *replication) release() {
 }
 
 // run serves the connection and returns when it is over.
-func (c *replication) run(conn *rawConn) {
+func (c *replication) run(conn *websocket.Stream) {
 	// The time that the handshake had to be written in is over.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		_ = conn.Close() // it is broken, as who reads from it will find
@@ -132,12 +135,36 @@ func (c *replication) run(conn *rawConn) {
 	log.LogAttrs(c.ctx, slog.LevelDebug, "replication began", slog.String("database", c.what.DB.Name()),
 		slog.Int("version", c.what.Version), slog.String("peer", c.what.Peer))
 	if err := c.s.replicate(c.ctx, &countedConn{conn, c.stats}, c.what); err != nil && c.ctx.Err() == nil {
-		log.LogAttrs(c.ctx, slog.LevelError, "replication failed", slog.Any("error", err))
+		c.noteEnd(log, err)
 	}
 }
 
+// noteEnd counts and logs why a connection ended that nobody meant to end.
+func (c *replication) noteEnd(log *slog.Logger, err error) {
+	var net net.Error
+	switch {
+	case isProtocolError(err):
+		c.stats.ProtocolErrors.Add(1)
+		log.LogAttrs(c.ctx, slog.LevelWarn, "a replication client broke the protocol", slog.Any("error", err))
+	case errors.As(err, &net) && net.Timeout():
+		c.stats.SlowReaders.Add(1)
+		log.LogAttrs(c.ctx, slog.LevelInfo, "a replication client did not read, or has gone", slog.Any("error", err))
+	default:
+		log.LogAttrs(c.ctx, slog.LevelDebug, "replication broke off", slog.Any("error", err))
+	}
+}
+
+// isProtocolError reports whether a connection ended because the client broke the rules of WebSocket or BLIP.
+func isProtocolError(err error) bool {
+	if _, ok := errors.AsType[*blip.ProtocolError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*websocket.ProtocolError](err)
+	return ok
+}
+
 // keepAlive has the system look after clients that are gone.
-func keepAlive(conn *rawConn) {
+func keepAlive(conn *websocket.Stream) {
 	if tcp, ok := tcpConn(conn.Conn); ok {
 		// Best effort: pings find them too.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
@@ -148,20 +175,20 @@ func keepAlive(conn *rawConn) {
 
 // countedConn counts the bytes of a connection.
 type countedConn struct {
-	*rawConn
+	*websocket.Stream
 	stats *database.ReplicationStats
 }
 
 // Read implements net.Conn.
 func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.rawConn.Read(p)
+	n, err := c.Stream.Read(p)
 	add(&c.stats.BytesReceived, n)
 	return n, err
 }
 
 // Write implements net.Conn.
 func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.rawConn.Write(p)
+	n, err := c.Stream.Write(p)
 	add(&c.stats.BytesSent, n)
 	return n, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/gateway"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // Limits bound what one client can make the server do. Zero values mean the defaults.
@@ -93,7 +94,8 @@ type Server struct {
 	jsonHeader   []string // value of Content-Type for JSON
 
 	buffers     bufferPool
-	chunks      sync.Pool    // of *chunk
+	chunks      sync.Pool // of *chunk
+	wsBuffers   websocket.Buffers
 	heldOutputs atomic.Int64 // outputs not closed yet
 	gzips       gzipPool
 	bodyMemory  memoryBudget

@@ -151,7 +151,7 @@ func ownFigures(r *gateway.Running) []telemetry.Own {
 		{Name: "replication_protocol_errors_total", Help: "Replications that were cut because the client broke the protocol.", Counter: true, Value: float64(repl.ProtocolErrors.Load())},
 		{Name: "replication_slow_readers_total", Help: "Replications that were cut because the client did not read.", Counter: true, Value: float64(repl.SlowReaders.Load())},
 		{Name: "replication_logins_ended_total", Help: "Replications that were cut because their login ended.", Counter: true, Value: float64(repl.LoginsEnded.Load())},
-		{Name: "replication_feed_wakeups_total", Help: "Times that a continuous pull was woken to look for changes.", Counter: true, Value: float64(repl.FeedWakeups.Load())},
+		{Name: "feed_wakeups_total", Help: "Changes feeds that were asleep and were woken.", Counter: true, Value: float64(stats.FeedWakeups.Load())},
 	}
 	for i := range own {
 		own[i].Labels = [][2]string{label}

@@ -38,13 +38,12 @@ func TestReplicationFiguresArePublished(t *testing.T) {
 	repl.Pull.NotePending(5)
 	repl.Push.Docs.Store(14)
 	repl.Delta.CacheMiss.Store(15)
-	repl.FeedWakeups.Store(16)
 	repl.SendQueue.Store(17)
 	metrics := r.do(r.server.Metrics(), "GET", "/metrics", "").is(200).body
 	for _, line := range []string{
 		`sgw_database_replication_bytes_sent{database="db"} 11`, `sgw_replication_pull_rev_send_count{database="db"} 12`,
 		`sgw_replication_pull_max_pending{database="db"} 13`, `sgw_replication_push_doc_push_count{database="db"} 14`,
-		`sgw_delta_sync_delta_sync_miss{database="db"} 15`, `tidegate_replication_feed_wakeups_total{database="db"} 16`,
+		`sgw_delta_sync_delta_sync_miss{database="db"} 15`,
 		`tidegate_replication_send_queue{database="db"} 17`,
 	} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
