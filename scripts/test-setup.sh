@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is not there: a C compiler (for the race detector) and Node.js with the packages of
-# test/interop. Run by `make test`; does nothing on a machine that has them.
+# Installs what the tests need and is not there: a C compiler (for the race detector), Node.js with the packages of
+# test/interop, and Java with Maven and ICU for the Couchbase Lite client there, which it builds. Run by `make test`; does
+# nothing on a machine that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,10 @@ need=()
 command -v gcc >/dev/null || need+=(gcc libc6-dev)
 command -v node >/dev/null || need+=(nodejs)
 command -v npm >/dev/null || need+=(npm)
+command -v javac >/dev/null || need+=(default-jdk-headless)
+command -v mvn >/dev/null || need+=(maven)
+# The library package of ICU carries its version in its name; the development package does not, and brings it.
+/sbin/ldconfig -p | grep -q 'libicui18n\.so\.' || need+=(libicu-dev)
 if ((${#need[@]})); then
   sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo"
@@ -22,3 +27,5 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
   (cd test/interop && npm ci --no-audit --no-fund --loglevel=error)
   echo "$want" >"$stamp"
 fi
+
+test/interop/cbl/build.sh

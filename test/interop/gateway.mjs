@@ -1,5 +1,6 @@
 // Starts a real gateway for a test file: the binary in $TIDEGATE_BIN (../../bin/tidegate by default), an empty
-// data directory, free ports. Everything is gone when the test file ends.
+// data directory, free ports. Everything is gone when the test file ends. A test may kill it and start it again on the same data
+// and ports.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,9 +13,12 @@ export const PASSWORD = 'interop-password'
 export async function startGateway () {
   const bin = process.env.TIDEGATE_BIN || fileURLToPath(new URL('../../bin/tidegate', import.meta.url))
   const data = mkdtempSync(join(tmpdir(), 'tidegate-interop-'))
-  const args = ['serve', '--data', data, '--public', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--metrics', '127.0.0.1:0', '--log-format', 'json']
-  const child = spawn(bin, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const log = []
+  const launch = ({ public: pub, admin, metrics }) => {
+    const args = ['serve', '--data', data, '--public', pub, '--admin', admin, '--metrics', metrics, '--log-format', 'json']
+    return spawn(bin, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+  let child = launch({ public: '127.0.0.1:0', admin: '127.0.0.1:0', metrics: '127.0.0.1:0' })
   const addresses = await listening(child, log)
   const gateway = {
     public: `http://${addresses.public}`,
@@ -35,11 +39,24 @@ export async function startGateway () {
     createUser: (db, name, channels, more = {}) =>
       gateway.admin_('PUT', `/${db}/_user/${name}`, { name, password: PASSWORD, admin_channels: channels, ...more }),
     url: (db, user) => `http://${user}:${PASSWORD}@${addresses.public}/${db}`,
+    // ws is the address of a database for Couchbase Lite.
+    ws: db => `ws://${addresses.public}/${db}`,
+    // kill ends the process without a chance to tidy up.
+    kill: () => ended('SIGKILL'),
+    async restart () {
+      child = launch(addresses)
+      await listening(child, log)
+    },
     async stop () {
-      child.kill('SIGTERM')
-      if (child.exitCode === null) await new Promise(resolve => child.once('exit', resolve))
+      await ended('SIGTERM')
       rmSync(data, { recursive: true, force: true })
     }
+  }
+  async function ended (signal) {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exit = new Promise(resolve => child.once('exit', resolve))
+    child.kill(signal)
+    await exit
   }
   return gateway
 }
