@@ -467,7 +467,6 @@ func (e *exercise) liveChanges() {
 		conn := e.webSocket(l, "/db/_changes?feed=websocket", wsHeaders)
 		e.call(l, "GET", "/db/_changes", "", 503)
 		e.call(l, "POST", "/db/_changes", "{}", 503)
-		// The feed is over when the server has closed its end too.
 		if _, err := conn.Write([]byte("\x88\x80\x00\x00\x00\x00")); err != nil {
 			e.t.Fatal(err)
 		}
@@ -475,6 +474,15 @@ func (e *exercise) liveChanges() {
 			e.t.Fatal(err)
 		}
 		conn.Close()
+		e.noFeeds()
+	}
+}
+
+// noFeeds waits until all feeds and replications are counted out. How long that takes after the end of the connection
+// is the kernel's affair.
+func (e *exercise) noFeeds() {
+	for e.r.server.feeds.count() > 0 {
+		runtime.Gosched()
 	}
 }
 
@@ -507,9 +515,7 @@ func (e *exercise) replications() {
 		conn := e.webSocket(l, target+"?client=sgr2", offering(blip4))
 		e.call(l, "GET", target, "", 503, offering(blip4)...)
 		conn.Close()
-		for e.r.server.feeds.count() > 0 { // until the end has travelled over the loopback
-			runtime.Gosched()
-		}
+		e.noFeeds()
 		e.call(l, "GET", target, "", 426)
 		e.call(l, "GET", target, "", 500, offering("chat")...)
 		e.call(l, "GET", target, "", 403, offering(blip4, "Origin: http://elsewhere")...)
@@ -519,9 +525,7 @@ func (e *exercise) replications() {
 	conn := e.webSocket(public, target, offering(blip4+","+oneTimePrefix+token))
 	conn.Close()
 	e.call(public, "GET", target, "", 401, offering(blip4+","+oneTimePrefix+token)...)
-	for e.r.server.feeds.count() > 0 {
-		runtime.Gosched()
-	}
+	e.noFeeds()
 }
 
 func (e *exercise) tools() {
