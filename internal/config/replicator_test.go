@@ -20,7 +20,7 @@ func TestReplicatorSettings(t *testing.T) {
 	got := settings(`{}`)
 	want := BLIPSettings{
 		Compression: 6, ChangesBatches: 2, Revs: 5, MessageBytes: 32 << 20, ReceiveBytes: 64 << 20, ReceiveBytesTotal: 512 << 20,
-		SendQueueBytes: 4 << 20, SlowReaderTimeout: 2 * time.Minute, PingInterval: 5 * time.Minute,
+		SendQueueBytes: 256 << 10, SlowReaderTimeout: 2 * time.Minute, PingInterval: 5 * time.Minute,
 	}
 	if got.BLIP != want || got.MaxReplicationsPerUser != 1000 {
 		t.Errorf("defaults %+v, %d for each user", got.BLIP, got.MaxReplicationsPerUser)

@@ -24,8 +24,6 @@ type ReplicationStats struct {
 	Delta DeltaStats
 
 	// tidegate's own
-	SendQueue      atomic.Int64 // a gauge: messages waiting to be sent, on all connections
-	SendQueueBytes atomic.Int64 // a gauge: bytes of them
 	StoreQueue     atomic.Int64 // a gauge: revisions received and waiting to be stored
 	ProtocolErrors atomic.Int64 // connections that were cut because the client broke the protocol
 	SlowReaders    atomic.Int64 // connections that were cut because the client did not read

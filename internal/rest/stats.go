@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/telemetry"
@@ -100,6 +101,9 @@ func (s *Server) snapshot() telemetry.Snapshot {
 	if s.deps.StoreStats != nil {
 		snap.Own = append(snap.Own, storeFigures(s.deps.StoreStats())...)
 	}
+	if s.deps.BLIPStats != nil {
+		snap.Own = append(snap.Own, blipFigures(s.deps.BLIPStats)...)
+	}
 	return snap
 }
 
@@ -145,8 +149,6 @@ func ownFigures(r *gateway.Running) []telemetry.Own {
 	own := []telemetry.Own{
 		{Name: "writes_repeated_total", Help: "Writes computed again because their document had moved.", Counter: true, Value: float64(stats.Moved.Load())},
 		{Name: "documents_expired_total", Help: "Documents that were deleted at their expiry.", Counter: true, Value: float64(stats.DocsExpired.Load())},
-		{Name: "replication_send_queue", Help: "Messages of replications that wait to be sent.", Value: float64(repl.SendQueue.Load())},
-		{Name: "replication_send_queue_bytes", Help: "Bytes of messages of replications that wait to be sent.", Value: float64(repl.SendQueueBytes.Load())},
 		{Name: "replication_store_queue", Help: "Revisions that replications received and that wait to be stored.", Value: float64(repl.StoreQueue.Load())},
 		{Name: "replication_protocol_errors_total", Help: "Replications that were cut because the client broke the protocol.", Counter: true, Value: float64(repl.ProtocolErrors.Load())},
 		{Name: "replication_slow_readers_total", Help: "Replications that were cut because the client did not read.", Counter: true, Value: float64(repl.SlowReaders.Load())},
@@ -181,4 +183,27 @@ func storeFigures(st store.Stats) []telemetry.Own {
 		{Name: "store_disk_bytes", Help: "Bytes on disk.", Value: float64(st.DiskBytes)},
 		{Name: "store_queue", Help: "Transactions waiting to be committed.", Value: float64(st.QueueDepth)},
 	}
+}
+
+// blipFigures are the statistics of the framing of replications, of all databases together.
+func blipFigures(st *blip.Stats) []telemetry.Own {
+	own := []telemetry.Own{
+		{Name: "blip_connections", Help: "Open connections of the BLIP protocol.", Value: float64(st.Connections.Load())},
+		{Name: "blip_queued_messages", Help: "Messages that wait to be sent, or are being sent.", Value: float64(st.Queued.Load())},
+		{Name: "blip_protocol_errors_total", Help: "Times that a peer broke the rules of BLIP.", Counter: true, Value: float64(st.ProtocolErrors.Load())},
+		{Name: "blip_handler_panics_total", Help: "Messages whose handling failed by a fault of ours.", Counter: true, Value: float64(st.Panics.Load())},
+	}
+	for _, d := range []struct {
+		name string
+		*blip.Traffic
+	}{{"in", &st.In}, {"out", &st.Out}} {
+		labels := [][2]string{{"direction", d.name}}
+		own = append(own,
+			telemetry.Own{Name: "blip_messages_total", Help: "Whole messages.", Counter: true, Value: float64(d.Messages.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_frames_total", Help: "Frames, without acknowledgements.", Counter: true, Value: float64(d.Frames.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_wire_bytes_total", Help: "Bytes of frames, acknowledgements too.", Counter: true, Value: float64(d.WireBytes.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_raw_bytes_total", Help: "Bytes of frames before compression.", Counter: true, Value: float64(d.RawBytes.Load()), Labels: labels},
+		)
+	}
+	return own
 }

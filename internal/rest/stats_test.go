@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
@@ -38,13 +39,18 @@ func TestReplicationFiguresArePublished(t *testing.T) {
 	repl.Pull.NotePending(5)
 	repl.Push.Docs.Store(14)
 	repl.Delta.CacheMiss.Store(15)
-	repl.SendQueue.Store(17)
+	repl.StoreQueue.Store(17)
+	framing := new(blip.Stats)
+	framing.Queued.Store(18)
+	framing.Out.WireBytes.Store(19)
+	r.server.deps.BLIPStats = framing
 	metrics := r.do(r.server.Metrics(), "GET", "/metrics", "").is(200).body
 	for _, line := range []string{
 		`sgw_database_replication_bytes_sent{database="db"} 11`, `sgw_replication_pull_rev_send_count{database="db"} 12`,
 		`sgw_replication_pull_max_pending{database="db"} 13`, `sgw_replication_push_doc_push_count{database="db"} 14`,
 		`sgw_delta_sync_delta_sync_miss{database="db"} 15`,
-		`tidegate_replication_send_queue{database="db"} 17`,
+		`tidegate_replication_store_queue{database="db"} 17`, `tidegate_blip_queued_messages 18`,
+		`tidegate_blip_wire_bytes_total{direction="in"} 0`, `tidegate_blip_wire_bytes_total{direction="out"} 19`,
 	} {
 		if !strings.Contains(metrics, "\n"+line+"\n") {
 			t.Errorf("/metrics lacks %s", line)
