@@ -66,15 +66,12 @@ func (v VersionVector) Over(old VersionVector) VersionVector {
 }
 
 // MergeVectors returns the vector of local, a version that was made of two that conflict: their current versions are
-// its merge versions. If one includes the other there is nothing to merge and the result is Next of that one.
+// its merge versions. If one includes the other there is nothing to merge and local comes after that one.
 func MergeVectors(local Version, a, b VersionVector) VersionVector {
-	switch {
-	case b.IsZero() || a.Dominates(b):
-		return a.Next(local)
-	case a.IsZero() || b.Dominates(a):
-		return b.Next(local)
+	next := VersionVector{Current: local}
+	if !a.IsZero() && !b.IsZero() && !a.Dominates(b) && !b.Dominates(a) {
+		next.Merge = []Version{a.Current, b.Current}
 	}
-	next := VersionVector{Current: local, Merge: []Version{a.Current, b.Current}}
 	next.fold(a, b)
 	return next
 }

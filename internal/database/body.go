@@ -48,13 +48,13 @@ func (y *body) appendBinary(b []byte) []byte {
 		flags |= bodyVersion
 	}
 	b = append(b, bodyFormat, flags)
-	if !y.version.IsZero() {
-		b = binary.AppendUvarint(b, y.version.Time)
-		b = appendString(b, y.version.Source)
-	}
 	b = binary.AppendUvarint(b, uint64(len(y.channels)))
 	for _, c := range y.channels {
 		b = appendString(b, c)
+	}
+	if !y.version.IsZero() {
+		b = binary.AppendUvarint(b, y.version.Time)
+		b = appendString(b, y.version.Source)
 	}
 	if len(y.attachments) > 0 {
 		b = tidegate.AppendAttachments(b, y.attachments)
@@ -73,14 +73,16 @@ func parseBody(b []byte) (body, error) {
 		return body{}, errNewer
 	}
 	y := body{deleted: flags&bodyDeleted != 0, closed: flags&bodyClosed != 0}
-	if flags&bodyVersion != 0 {
-		y.version = tidegate.Version{Time: r.uvarint()}
-		y.version.Source = r.string()
-	}
 	if n := r.count(1); n > 0 {
 		y.channels = make(tidegate.ChannelSet, n)
 		for i := range y.channels {
 			y.channels[i] = r.string()
+		}
+	}
+	if flags&bodyVersion != 0 {
+		y.version = tidegate.Version{Time: r.uvarint()}
+		if y.version.Source = r.string(); y.version.IsZero() {
+			r.fail()
 		}
 	}
 	if r.failed {
