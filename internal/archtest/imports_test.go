@@ -30,19 +30,20 @@ var levels = map[string]int{
 	"internal/store/pgstore":     2,
 
 	"internal/database":    3,
-	"internal/replicate":   3,
 	"internal/clustersync": 3,
 	"internal/devicesync":  3,
 
-	"internal/gateway":                    4,
-	"internal/clustersync/mongocluster":   4,
-	"internal/clustersync/gatewaycluster": 4,
+	"internal/replicate": 4, // one of its ends is a database
 
-	"internal/rest":    5,
-	"internal/console": 5,
-	"internal/bench":   5,
+	"internal/gateway":                    5,
+	"internal/clustersync/mongocluster":   5,
+	"internal/clustersync/gatewaycluster": 5,
 
-	"cmd/tidegate": 6,
+	"internal/rest":    6,
+	"internal/console": 6,
+	"internal/bench":   6,
+
+	"cmd/tidegate": 7,
 }
 
 // onlyTests are packages that help tests. They may import anything, and only tests import them.

@@ -165,7 +165,7 @@ func TestSend(t *testing.T) {
 			t.Errorf("%s: %+v replaced %v", c.name, doc, got[0].Replaced)
 		}
 	}
-	if n := e.db.Stats().DocReadsBLIP.Load(); n != 6 {
+	if n := e.db.Stats().Replication.DocReads.Load(); n != 6 {
 		t.Errorf("%d documents were read by BLIP", n)
 	}
 	// After the old body has gone it is replaced too.
@@ -344,8 +344,8 @@ func TestForBLIP(t *testing.T) {
 	e.get(fresh, "d", tidegate.RevID{})
 	e.get(e.admin, "d", tidegate.RevID{})
 	s := e.db.Stats()
-	if s.DocReadsBLIP.Load() != 1 || s.DocReadsREST.Load() != 1 || s.DocReadsBytesBLIP.Load() != 16 || s.DocWritesBytesBLIP.Load() != 16 {
-		t.Errorf("%d %d %d %d", s.DocReadsBLIP.Load(), s.DocReadsREST.Load(), s.DocReadsBytesBLIP.Load(), s.DocWritesBytesBLIP.Load())
+	if s.Replication.DocReads.Load() != 1 || s.DocReadsREST.Load() != 1 || s.Replication.DocReadsBytes.Load() != 16 || s.Replication.DocWritesBytes.Load() != 16 {
+		t.Errorf("%d %d %d %d", s.Replication.DocReads.Load(), s.DocReadsREST.Load(), s.Replication.DocReadsBytes.Load(), s.Replication.DocWritesBytes.Load())
 	}
 	e.user("u", "b")
 	if fresh, err = h.Fresh(t.Context()); err != nil {
