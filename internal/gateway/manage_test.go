@@ -1,9 +1,9 @@
 package gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
-	"context"
 	"slices"
 	"strings"
 	"testing"
