@@ -27,8 +27,11 @@ type incomingRev struct {
 	id, rev string
 	size    int
 	came    time.Time
-	w       *database.Write // once it lacks nothing
-	done    []func()        // give back what attachments hold
+	queued  time.Time // when it last began to wait to be stored
+	// throttled: it had to wait for others.
+	throttled bool
+	w         *database.Write // once it lacks nothing
+	done      []func()        // give back what attachments hold
 }
 
 // revQueue stores the revisions of a collection in batches: as many as came while the batches before were stored. It
@@ -48,8 +51,10 @@ func (q *revQueue) add(in *incomingRev) {
 	q.coll.c.stats().StoreQueue.Add(1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	in.queued = time.Now()
+	in.throttled = q.stores == storesAtOnce
 	q.queue = append(q.queue, in)
-	if q.stores < storesAtOnce {
+	if !in.throttled {
 		q.stores++
 		go q.run()
 	}
@@ -86,6 +91,7 @@ func (q *revQueue) next() []*incomingRev {
 	}
 	batch := q.queue[:n:n]
 	q.queue = q.queue[n:]
+	q.coll.c.countThrottled(batch)
 	return batch
 }
 
