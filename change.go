@@ -9,6 +9,9 @@ type Change struct {
 	Deleted bool
 	// Revoked: the reader lost access to the document.
 	Revoked bool
+	// Left: by this revision the document left every channel by which the reader had it. It is not part of the JSON
+	// form, where Removed says the same less plainly.
+	Left bool
 	// Removed are the channels visible to the reader that the document left by this revision.
 	Removed ChannelSet
 	Doc     []byte // the document's JSON if asked for, else nil

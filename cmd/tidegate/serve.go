@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/rest"
@@ -264,8 +265,10 @@ func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store) (*r
 	if err != nil {
 		return nil, err
 	}
+	blipStats := new(blip.Stats)
 	return rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
-		AdminDeps: rest.AdminDeps{StoreStats: st.Stats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
+		Replicate: rest.Replicator(g.startup.Settings().BLIP, blipStats, g.log),
+		AdminDeps: rest.AdminDeps{StoreStats: st.Stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
 	}), nil
 }

@@ -122,15 +122,17 @@ func (r *Registry) load(ctx context.Context, name string) (*User, error) {
 			return nil, err
 		}
 		u := newUser(name, v.rec, v.roles, r.cfg.AllowGuestStar)
-		if r.keep(u, v, count) || try == loadTries {
+		kept, woken := r.keep(u, v, count)
+		tell(woken)
+		if kept || try == loadTries {
 			return u, nil
 		}
 	}
 }
 
 // keep caches the user unless it, or a role of it, changed since count. In that case it is returned by load
-// only if that keeps happening, and whoever watches it is told to come again.
-func (r *Registry) keep(u *User, v *view, count uint64) bool {
+// only if that keeps happening, and whoever watches it, woken, is to be told to come again.
+func (r *Registry) keep(u *User, v *view, count uint64) (kept bool, woken []*watcher) {
 	names := v.rec.roleNames()
 	principals := make([]string, 0, len(names)+1)
 	principals = append(principals, userPrefix+u.name)
@@ -140,8 +142,7 @@ func (r *Registry) keep(u *User, v *view, count uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.recent.touched(count, principals) {
-		r.watched.wakeUser(u.name)
-		return false
+		return false, r.watched.wakeUser(u.name, nil)
 	}
 	r.watched.noteRoles(u.name, names)
 	if !v.unsaved {
@@ -152,7 +153,7 @@ func (r *Registry) keep(u *User, v *view, count uint64) bool {
 		}
 		r.users.put(u.name, u)
 	}
-	return true
+	return true, nil
 }
 
 // view is a user's record and roles read together.

@@ -164,6 +164,11 @@ func (r *Registry) Invalidate(principals []string) { r.invalidate(principals, 0)
 
 // invalidate is Invalidate; seen, if not 0, is the sequence up to which all events have now been applied.
 func (r *Registry) invalidate(principals []string, seen tidegate.Seq) {
+	tell(r.forget(principals, seen))
+}
+
+// forget does what invalidate does, but for calling those whom it returns.
+func (r *Registry) forget(principals []string, seen tidegate.Seq) (woken []*watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lastSeen = max(r.lastSeen, seen)
@@ -172,24 +177,30 @@ func (r *Registry) invalidate(principals []string, seen tidegate.Seq) {
 		if isRole(principal) {
 			name := principal[len(rolePrefix):]
 			r.roles.remove(name)
-			r.watched.wakeRole(name)
+			woken = r.watched.wakeRole(name, woken)
 		} else {
 			name := principal[len(userPrefix):]
 			r.users.remove(name)
-			r.watched.wakeUser(name)
+			woken = r.watched.wakeUser(name, woken)
 		}
 	}
+	return woken
 }
 
 // forgetAll empties the caches and wakes everybody: changes up to seen were not followed one by one.
 func (r *Registry) forgetAll(seen tidegate.Seq) {
+	tell(r.dropAll(seen))
+}
+
+// dropAll does what forgetAll does, but for calling those whom it returns.
+func (r *Registry) dropAll(seen tidegate.Seq) (woken []*watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lastSeen = max(r.lastSeen, seen)
 	r.recent.overflow()
 	r.users.clear()
 	r.roles.clear()
-	r.watched.wakeAll()
+	return r.watched.wakeAll()
 }
 
 // recentChanges remembers the last invalidations, so that a load that was under way meanwhile can tell

@@ -138,6 +138,20 @@ func (r *Registry) Session(ctx context.Context, id string) (*User, Session, erro
 	return u, s.session(id), nil
 }
 
+// OneTimeSession returns the user of a one-time session and ends it.
+//
+// Unauthorized: there is no such session, it lasts, or it is no longer good for its user.
+func (r *Registry) OneTimeSession(ctx context.Context, id string) (*User, error) {
+	u, s, err := r.checkSession(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !s.oneTime {
+		return nil, errSession
+	}
+	return u, r.consume(ctx, sha256.Sum256([]byte(id)))
+}
+
 // PeekSession is Session without use. NotFound "missing": there is no such session, or it is no longer good
 // for its user.
 func (r *Registry) PeekSession(ctx context.Context, id string) (*User, Session, error) {

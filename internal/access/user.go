@@ -109,6 +109,10 @@ func (u *User) IsGuest() bool { return u.name == "" }
 // Disabled reports whether u may not log in.
 func (u *User) Disabled() bool { return u.rec.disabled }
 
+// LoginMark identifies the logins of the user that are good now: a new password, disabling, the end of all its
+// sessions, and deleting the user and making it again each give another one.
+func (u *User) LoginMark() uint64 { return u.rec.sessions }
+
 // Email returns the user's address, "" if none is known.
 func (u *User) Email() string { return u.rec.email }
 

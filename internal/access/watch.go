@@ -10,10 +10,13 @@ type watches struct {
 
 // watched is a user that somebody watches.
 type watched struct {
-	name    string
-	signals map[chan struct{}]struct{}
-	roles   []string
+	name     string
+	watchers map[*watcher]struct{}
+	roles    []string
 }
+
+// watcher is one who watches.
+type watcher struct{ changed func() }
 
 func newWatches() watches {
 	return watches{
@@ -22,36 +25,39 @@ func newWatches() watches {
 	}
 }
 
-// Watch returns a channel that gets a value after each change of what the named user may see, or of whether
-// it may see anything: several changes may share one value, and a value may come without a change, but after
-// a change a value comes. "" or GUEST is the guest. The caller must call stop once.
+// Watch calls changed after each change of what the named user may see, or of whether it may see anything: several
+// changes may share one call, and a call may come without a change, but after a change a call comes. "" or GUEST
+// is the guest. The caller must call stop once; a call that had begun by then may end after it.
 //
-// Call Watch, then User, then wait; User after each value.
-func (r *Registry) Watch(name string) (changed <-chan struct{}, stop func()) {
+// changed is called by whoever made the change or follows the store, with no lock held that stop needs, and
+// maybe by several at once. It must not block, nor ask the registry anything.
+//
+// Call Watch, then User, then wait; User after each call.
+func (r *Registry) Watch(name string, changed func()) (stop func()) {
 	name = userKey(name)[len(userPrefix):]
-	signal := make(chan struct{}, 1)
+	own := &watcher{changed}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.watched.byName[name]
 	if w == nil {
-		w = &watched{name: name, signals: map[chan struct{}]struct{}{}}
+		w = &watched{name: name, watchers: map[*watcher]struct{}{}}
 		r.watched.byName[name] = w
 		r.watched.unknown[w] = struct{}{}
 		if u, ok := r.users.get(name); ok {
 			r.watched.noteRoles(name, u.rec.roleNames())
 		}
 	}
-	w.signals[signal] = struct{}{}
-	return signal, func() {
+	w.watchers[own] = struct{}{}
+	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.watched.remove(w, signal)
+		r.watched.remove(w, own)
 	}
 }
 
-func (s *watches) remove(w *watched, signal chan struct{}) {
-	delete(w.signals, signal)
-	if len(w.signals) > 0 || s.byName[w.name] != w {
+func (s *watches) remove(w *watched, own *watcher) {
+	delete(w.watchers, own)
+	if len(w.watchers) > 0 || s.byName[w.name] != w {
 		return
 	}
 	s.forgetRoles(w)
@@ -86,36 +92,46 @@ func (s *watches) forgetRoles(w *watched) {
 	w.roles = nil
 }
 
-// wakeUser wakes who watches the user. Which roles it has is not known from now on, until it is loaded.
-func (s *watches) wakeUser(name string) {
-	if w := s.byName[name]; w != nil {
-		s.forgetRoles(w)
-		s.unknown[w] = struct{}{}
-		w.wake()
+// wakeUser adds who watches the user to those to be woken. Which roles it has is not known from now on, until it
+// is loaded.
+func (s *watches) wakeUser(name string, woken []*watcher) []*watcher {
+	w := s.byName[name]
+	if w == nil {
+		return woken
 	}
+	s.forgetRoles(w)
+	s.unknown[w] = struct{}{}
+	return w.wake(woken)
 }
 
-// wakeRole wakes who watches a user that has the role, or may have it.
-func (s *watches) wakeRole(role string) {
+// wakeRole adds who watches a user that has the role, or may have it.
+func (s *watches) wakeRole(role string, woken []*watcher) []*watcher {
 	for w := range s.byRole[role] {
-		w.wake()
+		woken = w.wake(woken)
 	}
 	for w := range s.unknown {
-		w.wake()
+		woken = w.wake(woken)
 	}
+	return woken
 }
 
-func (s *watches) wakeAll() {
+func (s *watches) wakeAll() (woken []*watcher) {
 	for _, w := range s.byName {
-		w.wake()
+		woken = w.wake(woken)
 	}
+	return woken
 }
 
-func (w *watched) wake() {
-	for signal := range w.signals {
-		select {
-		case signal <- struct{}{}:
-		default: // one is waiting already
-		}
+func (w *watched) wake(woken []*watcher) []*watcher {
+	for own := range w.watchers {
+		woken = append(woken, own)
+	}
+	return woken
+}
+
+// tell calls those who are to be woken. No lock is held.
+func tell(woken []*watcher) {
+	for _, w := range woken {
+		w.changed()
 	}
 }

@@ -12,6 +12,17 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 )
 
+// watch turns calls into values of a channel, of which one at most waits.
+func watch(r *Registry, name string) (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	return c, r.Watch(name, func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	})
+}
+
 func signalled(c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -28,7 +39,7 @@ func TestWatch(t *testing.T) {
 	putRole(t, r, "other")
 	put(t, r, "bob", UserUpdate{AdminRoles: []string{"r", "later"}})
 	put(t, r, "amy", UserUpdate{})
-	changed, stop := r.Watch("bob")
+	changed, stop := watch(r, "bob")
 	load(t, r, "bob")
 	signalled(changed)
 	for _, tt := range []struct {
@@ -81,9 +92,9 @@ func TestWatch(t *testing.T) {
 func TestWatchersShareNothing(t *testing.T) {
 	r := open(t, openStore(t), noPasswords)
 	put(t, r, "bob", UserUpdate{})
-	a, stopA := r.Watch("bob")
-	b, stopB := r.Watch("bob")
-	guest, stopGuest := r.Watch("GUEST")
+	a, stopA := watch(r, "bob")
+	b, stopB := watch(r, "bob")
+	guest, stopGuest := watch(r, "GUEST")
 	defer stopGuest()
 	put(t, r, "bob", UserUpdate{AdminChannels: []string{"x"}})
 	if !signalled(a) || !signalled(b) || signalled(guest) {
@@ -95,7 +106,7 @@ func TestWatchersShareNothing(t *testing.T) {
 		t.Error("stopping one watcher stopped the other")
 	}
 	stopB()
-	_, stopC := r.Watch("bob")
+	_, stopC := watch(r, "bob")
 	if len(r.watched.byName) != 2 {
 		t.Error("a new watcher is not there")
 	}
@@ -111,7 +122,7 @@ func TestWatchBeforeLoading(t *testing.T) {
 	r := open(t, openStore(t), noPasswords)
 	putRole(t, r, "r")
 	put(t, r, "bob", UserUpdate{AdminRoles: []string{"r"}})
-	changed, stop := r.Watch("bob")
+	changed, stop := watch(r, "bob")
 	defer stop()
 	putRole(t, r, "r", "x")
 	if !signalled(changed) {
@@ -151,7 +162,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	ctx, done := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, name := range []string{"bob", "amy", "bob"} {
-		changed, stop := r.Watch(name)
+		changed, stop := watch(r, name)
 		wg.Go(func() {
 			defer stop()
 			for last := ""; last != fmt.Sprint("c", changes); {
@@ -238,7 +249,7 @@ func TestChangesOfAnotherProcess(t *testing.T) {
 	r, other := open(t, st, noPasswords), open(t, st, noPasswords)
 	putRole(t, r, "r", "x")
 	put(t, r, "bob", UserUpdate{AdminRoles: []string{"r"}})
-	changed, stop := r.Watch("bob")
+	changed, stop := watch(r, "bob")
 	defer stop()
 	load(t, r, "bob")
 	signalled(changed)
@@ -339,6 +350,30 @@ func TestGrantsWhileLoading(t *testing.T) {
 		}
 		if got := len(load(t, reg, "bob").Channels(1)); got != 2 {
 			t.Errorf("registry %d: %d channels in the other collection, want 2", i, got)
+		}
+	}
+}
+
+// Whoever is told may ask the registry and stop watching at once: no lock is held.
+func TestWatcherMayStopFromItsCall(t *testing.T) {
+	r := open(t, openStore(t), noPasswords)
+	putRole(t, r, "r")
+	put(t, r, "bob", UserUpdate{AdminRoles: []string{"r"}})
+	for name, change := range map[string]func(){
+		"the user": func() { put(t, r, "bob", UserUpdate{AdminChannels: []string{"x"}}) },
+		"a role":   func() { putRole(t, r, "r", "y") },
+		"all":      func() { r.forgetAll(0) },
+	} {
+		told := 0
+		var stop func()
+		stop = r.Watch("bob", func() {
+			told++
+			stop()
+		})
+		change()
+		change()
+		if told != 1 {
+			t.Errorf("%s: told %d times", name, told)
 		}
 	}
 }

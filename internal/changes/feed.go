@@ -35,9 +35,9 @@ type Feed struct {
 	filter  tidegate.ChannelSet // nil: all channels
 	docs    map[string]struct{} // nil: all documents
 
-	changed <-chan struct{} // the principal changed
 	unwatch func()
 	waiter  waiter
+	woken   chan struct{} // capacity 1; made by the first Wait
 
 	scope  scope
 	stale  bool         // the scope has to be made anew
@@ -87,7 +87,7 @@ func (h *Hub) Feed(req Request, viewers Viewers, hist History) (*Feed, error) {
 	}
 	f := &Feed{
 		h: h, req: req, viewers: viewers, hist: hist, stale: true,
-		cur: newCursor(req.Since), last: req.Since, waiter: waiter{signal: make(chan struct{}, 1)},
+		cur: newCursor(req.Since), last: req.Since,
 	}
 	f.seen, f.run = f.cur.passed(), f.cur.plain
 	if req.Channels != nil {
@@ -104,7 +104,7 @@ func (h *Hub) Feed(req Request, viewers Viewers, hist History) (*Feed, error) {
 	}
 	h.follow(req.Collection)
 	if !req.Admin {
-		f.changed, f.unwatch = viewers.Watch(req.Viewer)
+		f.unwatch = viewers.Watch(req.Viewer, f.principalChanged)
 	}
 	return f, nil
 }
@@ -169,10 +169,8 @@ func (f *Feed) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	select {
-	case <-f.changed:
+	if f.waiter.alarm.takeChanged() {
 		f.stale = true
-	default:
 	}
 	return f.view(ctx)
 }
@@ -264,47 +262,9 @@ func (f *Feed) wants(docID string) bool {
 	return ok
 }
 
-// Wait returns when there may be something new for this reader, or its principal changed. It returns ctx's
-// error, ErrFeedEnded, ErrFeedClosed or ErrHubStopped.
-func (f *Feed) Wait(ctx context.Context) error {
-	switch {
-	case f.closed:
-		return ErrFeedClosed
-	case f.ended:
-		return ErrFeedEnded
-	case !f.idle || f.stale:
-		return ctx.Err() // there is more to read
-	}
-	ready, err := f.h.await(f)
-	if err != nil || ready {
-		return err
-	}
-	select {
-	case <-f.waiter.signal:
-		return f.h.stopped()
-	case <-f.changed:
-		f.stale = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Since is the position after the last entry returned: that of the request if there was none.
 func (f *Feed) Since() tidegate.Since { return f.last }
 
 // Done reports whether the feed has ended: its limit is reached, or it is a one-shot and all has been
 // returned.
 func (f *Feed) Done() bool { return f.ended }
-
-// Close ends the feed. It is idempotent.
-func (f *Feed) Close() {
-	if f.closed {
-		return
-	}
-	f.closed = true
-	f.h.unregister(&f.waiter)
-	if f.unwatch != nil {
-		f.unwatch()
-	}
-}

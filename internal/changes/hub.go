@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
@@ -18,6 +19,8 @@ type HubOptions struct {
 	// Invalidate, if set, is told of the principals ("user:bob", "role:r") whose access changed, before any
 	// reader can see the sequence at which it did. It must be idempotent and must not call the Hub.
 	Invalidate func(principals []string)
+	// Wakeups, if set, counts the feeds that were asleep, in Wait or armed, and were woken.
+	Wakeups *atomic.Int64
 }
 
 const (
@@ -60,6 +63,9 @@ func NewHub(st store.Store, space store.Space, opts HubOptions) *Hub {
 	if opts.ScanRows <= 0 {
 		opts.ScanRows = defaultScanRows
 	}
+	if opts.Wakeups == nil {
+		opts.Wakeups = new(atomic.Int64)
+	}
 	h := &Hub{
 		st: st, space: space, opts: opts,
 		stepping: make(chan struct{}, 1),
@@ -81,7 +87,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.failure = ErrHubStopped
 	woken := h.waiters.all()
 	h.mu.Unlock()
-	signal(woken)
+	h.wake(woken)
 	return err
 }
 
@@ -179,7 +185,7 @@ func (h *Hub) step(ctx context.Context) error {
 	if len(b.principals) > 0 && h.opts.Invalidate != nil {
 		h.opts.Invalidate(slices.Sorted(maps.Keys(b.principals)))
 	}
-	signal(h.publish(&b))
+	h.wake(h.publish(&b))
 	return nil
 }
 
@@ -288,13 +294,17 @@ func (h *Hub) publish(b *batch) (woken []*waiter) {
 	return woken
 }
 
-// signal wakes waiters. One that has not looked at its last signal yet gets no second.
-func signal(woken []*waiter) {
+// wake tells waiters. The hub's lock is not held.
+func (h *Hub) wake(woken []*waiter) {
 	for _, w := range woken {
-		select {
-		case w.signal <- struct{}{}:
-		default:
-		}
+		h.count(w.alarm.ring())
+	}
+}
+
+// count counts a feed that was woken.
+func (h *Hub) count(woken bool) {
+	if woken {
+		h.opts.Wakeups.Add(1)
 	}
 }
 
@@ -302,12 +312,9 @@ func signal(woken []*waiter) {
 // the sequence of the last change of access up to the bound.
 func (f *Feed) arm() (events tidegate.Seq) {
 	h, w := f.h, &f.waiter
+	w.alarm.quiet() // before the bound is taken: what rings from now on may be beyond it
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	select {
-	case <-w.signal:
-	default:
-	}
 	bound := h.last
 	if f.idle && !f.stale && w.registered && h.events <= f.viewAt {
 		quiet := w.quiet
@@ -324,7 +331,7 @@ func (f *Feed) arm() (events tidegate.Seq) {
 	return h.events
 }
 
-// await registers the feed's waiter. ready: something may have come since its bound.
+// await registers the feed's waiter, unless something may have come since its bound (ready).
 func (h *Hub) await(f *Feed) (ready bool, err error) {
 	if f.waiter.registered {
 		return false, h.stopped()
@@ -334,14 +341,19 @@ func (h *Hub) await(f *Feed) (ready bool, err error) {
 	if h.failure != nil {
 		return false, h.failure
 	}
-	ready = h.last != f.bound
-	f.waiter.registered, f.waiter.armed, f.waiter.quiet = true, !ready, f.bound
-	if f.scope.star {
+	if h.last != f.bound {
+		return true, nil
+	}
+	f.waiter.registered, f.waiter.armed, f.waiter.quiet = true, true, f.bound
+	switch {
+	case f.scope.star:
 		h.waiters.add(&f.waiter, f.req.Collection, slices.Values([]string{tidegate.AllChannels}), 1)
-	} else {
+	case len(f.scope.grants) == 0: // only the end of the hub concerns it
+		h.waiters.add(&f.waiter, f.req.Collection, slices.Values([]string{noChannel}), 1)
+	default:
 		h.waiters.add(&f.waiter, f.req.Collection, maps.Keys(f.scope.grants), len(f.scope.grants))
 	}
-	return ready, nil
+	return false, nil
 }
 
 // unregister takes the waiter out of all lists.

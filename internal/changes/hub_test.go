@@ -38,7 +38,12 @@ func settled(t testing.TB, h *Hub, w *world, req Request) *Feed {
 }
 
 // woken reports whether a wake-up is pending.
-func woken(f *Feed) bool { return len(f.waiter.signal) > 0 }
+func woken(f *Feed) bool {
+	a := &f.waiter.alarm
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.rung || a.changed
+}
 
 func TestHubWakesOnlyWhomAWriteConcerns(t *testing.T) {
 	w := newWorld(openStore(t))

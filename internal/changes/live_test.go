@@ -13,7 +13,7 @@ import (
 )
 
 // Writers, changes of access and followers at the same time: when all is written, every follower that was awake
-// all along and slept only in Wait holds what its user may see.
+// all along and slept only in Wait, or armed, holds what its user may see.
 func TestI6LiveFeedsUnderConcurrentWrites(t *testing.T) {
 	for _, ring := range []int{1, 20, LeftWindow} {
 		t.Run(fmt.Sprint("ring of ", ring), func(t *testing.T) {
@@ -29,8 +29,8 @@ func TestI6LiveFeedsUnderConcurrentWrites(t *testing.T) {
 			defer cancel()
 			hub.Go(func() { _ = h.Run(ctx) })
 			for i := range 8 {
-				c := newClient(w, modelUsers[i%2])
-				if i%4 >= 2 {
+				c := newClient(w, modelUsers[i/2%2])
+				if i >= 4 {
 					c.filter = tidegate.NewChannelSet("a", "b", "end")
 				}
 				others.Go(func() {
@@ -99,7 +99,11 @@ func (c *client) follow(ctx context.Context, h *Hub, i int) error {
 			}
 			return err
 		}
-		if err := f.Wait(ctx); err != nil {
+		sleep := f.Wait
+		if i%2 == 1 {
+			sleep = func(ctx context.Context) error { return sleepArmed(ctx, f) }
+		}
+		if err := sleep(ctx); err != nil {
 			return err
 		}
 	}

@@ -232,5 +232,6 @@ func (f *Feed) change(e *recent) (tidegate.Change, bool) {
 	}
 	return tidegate.Change{
 		Seq: tidegate.Since{Seq: e.Seq}, ID: e.DocID, Revs: revs, Deleted: e.Flags&Deleted != 0, Removed: removed,
+		Left: !member,
 	}, true
 }

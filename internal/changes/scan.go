@@ -228,7 +228,7 @@ func (p *page) emit(at tidegate.Since, r row, removed tidegate.ChannelSet, revok
 	}
 	p.out = append(p.out, tidegate.Change{
 		Seq: at, ID: e.DocID, Revs: p.revs[start:len(p.revs):len(p.revs)],
-		Deleted: flags&Deleted != 0, Removed: removed, Revoked: revoked,
+		Deleted: flags&Deleted != 0, Removed: removed, Revoked: revoked, Left: flags&Removed != 0,
 	})
 	return nil
 }

@@ -32,9 +32,10 @@ type Viewers interface {
 	// View returns the newest view of a principal. It holds at least every change of access at a sequence
 	// that was visible in the store before the call. An error (NotFound, Unauthorized) ends the feed.
 	View(ctx context.Context, name string) (Viewer, error)
-	// Watch returns a channel that is signalled (capacity 1, never closed) after the principal changed, and
-	// a function that ends the watch.
-	Watch(name string) (changed <-chan struct{}, stop func())
+	// Watch calls changed after each change of the principal, with no lock held that stop needs, and maybe
+	// from several goroutines at once. It does not block. stop ends the watch; a call that had begun by
+	// then may end after it.
+	Watch(name string, changed func()) (stop func())
 }
 
 // History tells when a document was in which channel.

@@ -5,13 +5,13 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 )
 
-// waiter is the hub's side of a feed. All but signal is guarded by the hub's lock.
+// waiter is the hub's side of a feed. All but the alarm is guarded by the hub's lock.
 type waiter struct {
-	signal     chan struct{} // capacity 1
-	registered bool          // written by the feed's goroutine only
-	places     []place       // where it stands in the hub's lists
-	armed      bool          // wake it on the next concern
-	quiet      tidegate.Seq  // up to here nothing concerned it since it was armed
+	alarm      alarm
+	registered bool         // written by the feed's goroutine only
+	places     []place      // where it stands in the hub's lists
+	armed      bool         // wake it on the next concern
+	quiet      tidegate.Seq // up to here nothing concerned it since it was armed
 }
 
 // place is a waiter's place in the list of a channel.
@@ -37,6 +37,9 @@ type channelKey struct {
 	coll    store.Collection
 	channel string
 }
+
+// noChannel is where those wait who read no channel at all. No document is in it.
+const noChannel = ""
 
 // waitLists finds the waiters of a channel.
 type waitLists map[channelKey]*waitList

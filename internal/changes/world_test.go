@@ -49,7 +49,7 @@ type modelUser struct {
 	name     string
 	sources  map[string]map[string]tidegate.Seq // who grants ("admin" or a document) → channel → sequence
 	versions []*modelViewer
-	watchers map[chan struct{}]struct{}
+	watchers map[*func()]struct{}
 	gone     bool
 }
 
@@ -98,18 +98,15 @@ func (w *world) update(fn func(tx store.Tx, seq tidegate.Seq) error) tidegate.Se
 		panic(err)
 	}
 	w.last = seq
-	var wake []chan struct{}
+	var wake []*func()
 	for _, u := range w.users {
 		if u.versions[len(u.versions)-1].at == seq || u.gone {
 			wake = slices.AppendSeq(wake, maps.Keys(u.watchers))
 		}
 	}
 	w.mu.Unlock()
-	for _, c := range wake {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	for _, changed := range wake {
+		(*changed)()
 	}
 	return seq
 }
@@ -117,7 +114,7 @@ func (w *world) update(fn func(tx store.Tx, seq tidegate.Seq) error) tidegate.Se
 // user creates a user with channels granted by an administrator.
 func (w *world) user(name string, channels ...string) tidegate.Seq {
 	w.users[name] = &modelUser{
-		name: name, sources: map[string]map[string]tidegate.Seq{}, watchers: map[chan struct{}]struct{}{},
+		name: name, sources: map[string]map[string]tidegate.Seq{}, watchers: map[*func()]struct{}{},
 		versions: []*modelViewer{{name: name, channels: tidegate.Grants{"!": 1}, periods: map[string][]Period{}}},
 	}
 	return w.admin(name, channels...)
@@ -295,16 +292,15 @@ func (w *world) View(ctx context.Context, name string) (Viewer, error) {
 }
 
 // Watch implements Viewers.
-func (w *world) Watch(name string) (<-chan struct{}, func()) {
+func (w *world) Watch(name string, changed func()) func() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c := make(chan struct{}, 1)
 	u := w.users[name]
-	u.watchers[c] = struct{}{}
-	return c, func() {
+	u.watchers[&changed] = struct{}{}
+	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(u.watchers, c)
+		delete(u.watchers, &changed)
 	}
 }
 

@@ -33,7 +33,9 @@ type Settings struct {
 	Offline               bool // starts offline
 	ReadOnly              bool
 	MaxAttachmentBytes    int64
-	CORS                  *CORS // nil: the server's
+	DeltaSync             bool          // deltas are sent and taken
+	DeltaMaxAge           time.Duration // how old a revision may be that a delta is made from; 0 = no deltas
+	CORS                  *CORS         // nil: the server's
 
 	WarnChannelsPerDoc  int
 	WarnGrantsPerDoc    int
@@ -94,6 +96,8 @@ func (d *Database) Settings() Settings {
 		Offline:               value(d.Offline),
 		ReadOnly:              value(d.ReadOnly),
 		MaxAttachmentBytes:    or(d.MaxAttachmentBytes, DefaultMaxAttachmentBytes),
+		DeltaSync:             value(value(d.DeltaSync).Enabled),
+		DeltaMaxAge:           time.Duration(or(value(d.DeltaSync).RevMaxAgeSeconds, defaultRevMaxAge)) * time.Second,
 		CORS:                  d.CORS,
 
 		WarnChannelsPerDoc:  or(warn.ChannelsPerDoc, 50),
@@ -139,6 +143,8 @@ type ServerSettings struct {
 
 	MaxHeartbeat              time.Duration // 0 = none
 	MaxConcurrentReplications int           // 0 = none
+	MaxReplicationsPerUser    int           // feeds included, of one user of one database
+	BLIP                      BLIPSettings
 	StatsLogFrequency         time.Duration // 0 = never
 	HTTP2                     bool
 }
@@ -177,6 +183,8 @@ func (s *Startup) Settings() ServerSettings {
 
 		MaxHeartbeat:              time.Duration(s.Replicator.MaxHeartbeat),
 		MaxConcurrentReplications: value(s.Replicator.MaxConcurrentReplications),
+		MaxReplicationsPerUser:    or(s.Replicator.MaxReplicationsPerUser, DefaultReplicationsPerUser),
+		BLIP:                      s.Replicator.blip(),
 		StatsLogFrequency:         orDuration(s.Unsupported.StatsLogFrequency, time.Minute),
 		HTTP2:                     value(value(s.Unsupported.HTTP2).Enabled),
 	}

@@ -71,15 +71,6 @@ type Auth struct {
 	Administrators map[string]Administrator `json:"administrators,omitzero"`
 }
 
-// Replicator are the limits of replications and feeds of the whole process.
-type Replicator struct {
-	MaxHeartbeat                Duration `json:"max_heartbeat,omitzero"`
-	BLIPCompression             *int     `json:"blip_compression,omitzero"`
-	MaxConcurrentReplications   *int     `json:"max_concurrent_replications,omitzero"`
-	MaxConcurrentChangesBatches *int     `json:"max_concurrent_changes_batches,omitzero"`
-	MaxConcurrentRevs           *int     `json:"max_concurrent_revs,omitzero"`
-}
-
 // StartupUnsupported are switches of the process outside the stable set.
 type StartupUnsupported struct {
 	StatsLogFrequency    Duration `json:"stats_log_frequency,omitzero"`

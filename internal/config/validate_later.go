@@ -53,7 +53,6 @@ func (d *Database) Warnings() []string {
 		}
 	}
 	warn(len(d.Replications) > 0, "replications: this version keeps the definitions and does not run them")
-	warn(value(value(d.DeltaSync).Enabled), "delta_sync: this version sends no deltas; only rev_max_age_seconds has an effect")
 	warn(d.EventHandlers != nil, "event_handlers: this version calls no webhooks")
 	warn(d.hasImportFilter(), "import_filter: this version has no link that imports documents, so the filter is never asked")
 	warn(d.UserXattrKey != "", "user_xattr_key: documents get extended attributes only by import, which this version does not have")

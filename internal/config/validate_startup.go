@@ -17,12 +17,7 @@ func (s *Startup) Validate() []error {
 	s.checkAPI(c)
 	s.checkAuth(c)
 	s.Logging.check(c)
-	r := s.Replicator
-	notNegative(c, "replicator.max_heartbeat", r.MaxHeartbeat)
-	between(c, "replicator.blip_compression", r.BLIPCompression, 0, 9)
-	between(c, "replicator.max_concurrent_replications", r.MaxConcurrentReplications, 0, math.MaxInt32)
-	between(c, "replicator.max_concurrent_changes_batches", r.MaxConcurrentChangesBatches, 1, 5)
-	between(c, "replicator.max_concurrent_revs", r.MaxConcurrentRevs, 5, 200)
+	s.Replicator.check(c)
 	between(c, "max_file_descriptors", s.MaxFileDescriptors, 64, 1<<30)
 	notNegative(c, "bootstrap.config_update_frequency", s.Bootstrap.ConfigUpdateFrequency)
 	notNegative(c, "unsupported.stats_log_frequency", s.Unsupported.StatsLogFrequency)
@@ -168,7 +163,5 @@ func (s *Startup) Warnings() []string {
 	warn(value(value(s.Unsupported.HTTP2).Enabled), "unsupported.http2: HTTP/2 is on only if the toolchain that built this has a sound one")
 	warn(s.Unsupported.StatsLogFrequency != 0, "unsupported.stats_log_frequency: this version does not log statistics; scrape /metrics")
 	warn(value(s.Unsupported.UserQueries), "unsupported.user_queries: there are none")
-	warn(s.Replicator.BLIPCompression != nil || s.Replicator.MaxConcurrentChangesBatches != nil || s.Replicator.MaxConcurrentRevs != nil,
-		"replicator: this version has no BLIP; only max_heartbeat and max_concurrent_replications have an effect")
 	return w
 }

@@ -148,6 +148,16 @@ func TestValidateStartup(t *testing.T) {
 		{`{"auth":{"administrators":{"a":{"password":"long-enough"}}}}`, "at least one role"},
 		{`{"replicator":{"blip_compression":10}}`, "replicator.blip_compression"},
 		{`{"replicator":{"max_concurrent_revs":4}}`, "replicator.max_concurrent_revs"},
+		{`{"replicator":{"max_concurrent_changes_batches":6}}`, "replicator.max_concurrent_changes_batches"},
+		{`{"replicator":{"max_replications_per_user":0}}`, "replicator.max_replications_per_user: must be at least 1"},
+		{`{"replicator":{"max_message_bytes":1000}}`, "replicator.max_message_bytes: must be at least 22020096"},
+		{`{"replicator":{"max_message_bytes":100000000}}`, "replicator.max_receive_bytes: must be at least max_message_bytes, which is 100000000"},
+		{`{"replicator":{"max_receive_bytes":600000000}}`, "replicator.max_receive_bytes_total: must be at least max_receive_bytes, which is 600000000"},
+		{`{"replicator":{"max_send_queue_bytes":1}}`, "replicator.max_send_queue_bytes"},
+		{`{"replicator":{"slow_reader_timeout":"-1s"}}`, "replicator.slow_reader_timeout: must not be negative"},
+		{`{"replicator":{"websocket_ping_interval":"10ms"}}`, "replicator.websocket_ping_interval: must be 0 (no pings) or at least 1s"},
+		{`{"replicator":{"websocket_ping_interval":"-1s"}}`, "replicator.websocket_ping_interval"},
+		{`{"replicator":{"websocket_ping_interval":"0s","max_message_bytes":50000000}}`, ""},
 		{`{"logging":{"console":{"log_level":"loud"}}}`, "logging.console.log_level"},
 		{`{"logging":{"info":{"enabled":true}}}`, "logging.info.enabled: needs logging.log_file_path"},
 		{`{"unsupported":{"diagnostic_interface":":4987"}}`, "not supported"},
@@ -279,12 +289,12 @@ func TestLoadURLs(t *testing.T) {
 }
 
 func TestWarningsNameWhatHasNoEffect(t *testing.T) {
-	d := fileDatabase(t, `{"replications":{"r":{"remote":"http://h/d","direction":"push"}},"delta_sync":{"enabled":true},"event_handlers":{},
+	d := fileDatabase(t, `{"replications":{"r":{"remote":"http://h/d","direction":"push"}},"event_handlers":{},
 		"import_filter":"function(){}","user_xattr_key":"k","suspendable":true,"unsupported":{"user_views":{"enabled":true}},"logging":{"console":{}}}`)
-	if w := d.Warnings(); len(w) != 8 {
+	if w := d.Warnings(); len(w) != 7 {
 		t.Errorf("%d: %q", len(w), w)
 	}
-	if w := fileDatabase(t, `{"delta_sync":{"enabled":false},"revs_limit":5}`).Warnings(); len(w) != 0 {
+	if w := fileDatabase(t, `{"delta_sync":{"enabled":true},"revs_limit":5}`).Warnings(); len(w) != 0 {
 		t.Errorf("%q", w)
 	}
 }

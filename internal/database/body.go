@@ -15,6 +15,8 @@ const (
 	bodyDeleted     byte = 1 << iota // a tombstone
 	bodyAttachments                  // there are attachments
 	bodyClosed                       // kept although its branch was closed (Write.BulkPush)
+	bodyVersion                      // the header names the version that the revision was as the current one
+	bodyAll         = bodyDeleted | bodyAttachments | bodyClosed | bodyVersion
 )
 
 // emptyBody is the JSON of a document without members.
@@ -25,6 +27,7 @@ type body struct {
 	deleted     bool
 	closed      bool
 	channels    tidegate.ChannelSet // right for revisions that are no leaves; see DESIGN.md
+	version     tidegate.Version    // likewise; zero for a revision that never was the current one, or before vectors
 	attachments map[string]tidegate.Attachment
 	json        []byte
 }
@@ -41,10 +44,17 @@ func (y *body) appendBinary(b []byte) []byte {
 	if y.closed {
 		flags |= bodyClosed
 	}
+	if !y.version.IsZero() {
+		flags |= bodyVersion
+	}
 	b = append(b, bodyFormat, flags)
 	b = binary.AppendUvarint(b, uint64(len(y.channels)))
 	for _, c := range y.channels {
 		b = appendString(b, c)
+	}
+	if !y.version.IsZero() {
+		b = binary.AppendUvarint(b, y.version.Time)
+		b = appendString(b, y.version.Source)
 	}
 	if len(y.attachments) > 0 {
 		b = tidegate.AppendAttachments(b, y.attachments)
@@ -59,7 +69,7 @@ func parseBody(b []byte) (body, error) {
 	if r.failed || version == 0 {
 		return body{}, errBody
 	}
-	if version > bodyFormat || flags > bodyDeleted|bodyAttachments|bodyClosed {
+	if version > bodyFormat || flags > bodyAll {
 		return body{}, errNewer
 	}
 	y := body{deleted: flags&bodyDeleted != 0, closed: flags&bodyClosed != 0}
@@ -67,6 +77,12 @@ func parseBody(b []byte) (body, error) {
 		y.channels = make(tidegate.ChannelSet, n)
 		for i := range y.channels {
 			y.channels[i] = r.string()
+		}
+	}
+	if flags&bodyVersion != 0 {
+		y.version = tidegate.Version{Time: r.uvarint()}
+		if y.version.Source = r.string(); y.version.IsZero() {
+			r.fail()
 		}
 	}
 	if r.failed {

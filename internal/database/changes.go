@@ -3,8 +3,6 @@ package database
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -101,13 +99,28 @@ func (f *Feed) Wait(ctx context.Context) error {
 	return f.feed.Wait(ctx)
 }
 
+// Arm asks for one call of notify when there may be something new for this reader, its principal changed, or the
+// database stops. ready: there may be something already, and notify will not be called. What notify may do, and the
+// errors, are those of changes.Feed.Arm.
+func (f *Feed) Arm(notify func()) (ready bool, err error) {
+	if len(f.ready) > 0 {
+		f.feed.Disarm()
+		return true, nil
+	}
+	return f.feed.Arm(notify)
+}
+
+// Disarm takes back Arm: when it has returned no call of notify is under way, and none begins. It reports whether
+// it took back a call. It may be called while another goroutine uses the feed.
+func (f *Feed) Disarm() (armed bool) { return f.feed.Disarm() }
+
 // Since is the position after the last entry returned.
 func (f *Feed) Since() tidegate.Since { return f.since }
 
 // Done reports whether the feed has ended: its limit is reached or, descending, all has been returned.
 func (f *Feed) Done() bool { return len(f.ready) == 0 && f.feed.Done() }
 
-// Close ends the feed. It is idempotent.
+// Close ends the feed: when it has returned no call of notify is under way, and none begins. It is idempotent.
 func (f *Feed) Close() { f.feed.Close() }
 
 // fill gives entries their documents, until they are enough for one page; at least one. It returns how many
@@ -116,14 +129,9 @@ func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error)
 	if len(entries) == 0 {
 		return 0, nil
 	}
-	h := f.h
-	if h.user != nil {
-		// The principal as it is now: the Handle may be older than the entries.
-		user, err := h.db.access.User(ctx, h.user.PrincipalName())
-		if err != nil {
-			return 0, err
-		}
-		h = h.db.As(user, h.coll.id)
+	h, err := f.h.Fresh(ctx) // the Handle may be older than the entries
+	if err != nil {
+		return 0, err
 	}
 	docs, err := f.load(ctx, h, entries)
 	if err != nil {
@@ -150,43 +158,21 @@ func (f *Feed) load(ctx context.Context, h *Handle, entries []tidegate.Change) (
 	}
 	entries = entries[:min(len(entries), f.chunk)]
 	docs := make([]*Document, len(entries))
-	order := make([]int, len(entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(entries[a].ID, entries[b].ID) })
-	done := make([]bool, len(entries))
-	size, all := 0, true
-	err := h.db.st.View(ctx, func(r store.Reader) error {
-		near := newNearReader(r, h.coll)
-		defer near.close()
-		for _, i := range order { // the first entry first: there must be one
-			if all = size < feedPageBytes; !all {
-				break
-			}
-			var err error
-			if docs[i], err = h.entryDoc(near, &entries[i]); err != nil {
-				return err
-			}
-			done[i] = true
-			if docs[i] != nil {
-				size += len(docs[i].Body)
-			}
+	size := 0
+	n, err := h.visit(ctx, len(entries), func(i int) string { return entries[i].ID }, func(r store.Reader, i int) (more bool, err error) {
+		if docs[i], err = h.entryDoc(r, &entries[i]); docs[i] != nil {
+			size += len(docs[i].Body)
 		}
-		return near.err()
+		return size < feedPageBytes, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if all {
+	if n == len(entries) {
 		f.chunk = min(2*f.chunk, feedPageDocs)
-		return docs, nil
+	} else {
+		f.chunk = max(n/2, 1)
 	}
-	n := 1
-	for n < len(done) && done[n] {
-		n++
-	}
-	f.chunk = max(n/2, 1)
 	return docs[:n], nil
 }
 
@@ -265,8 +251,8 @@ func (v viewers) View(ctx context.Context, name string) (changes.Viewer, error) 
 	return viewer{user}, nil
 }
 
-func (v viewers) Watch(name string) (changed <-chan struct{}, stop func()) {
-	return v.registry.Watch(name)
+func (v viewers) Watch(name string, changed func()) (stop func()) {
+	return v.registry.Watch(name, changed)
 }
 
 // viewer shows a user to feeds.

@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/blob"
@@ -34,6 +35,7 @@ type Database struct {
 	collections []*collection
 	byID        map[store.Collection]*collection
 
+	clock   *tidegate.Clock
 	locks   keyedLocks
 	buffers sync.Pool // of *[]byte, for canonical bodies
 	sweeper sweeper
@@ -57,7 +59,7 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 	opts = opts.withDefaults()
 	db := &Database{
 		opts: opts, space: opts.Space, st: st, blobs: blobs, stats: opts.Stats, log: opts.Logger,
-		byID: map[store.Collection]*collection{},
+		byID: map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
 	}
 	db.sweeper.init()
 	if err := db.openCollections(); err != nil {
@@ -77,7 +79,9 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 		db.closeCollections()
 		return nil, fmt.Errorf("open principals: %w", err)
 	}
-	db.hub = changes.NewHub(st, db.space, changes.HubOptions{Invalidate: db.access.Invalidate})
+	db.hub = changes.NewHub(st, db.space, changes.HubOptions{
+		Invalidate: db.access.Invalidate, Wakeups: &db.stats.FeedWakeups,
+	})
 	db.hub.Collections(ids)
 	db.tasks.init(db)
 	return db, nil
@@ -176,11 +180,22 @@ func (db *Database) Stats() *Stats { return db.stats }
 // Name returns the name in Options.
 func (db *Database) Name() string { return db.opts.Name }
 
+// Source returns the source of versions that are made here.
+func (db *Database) Source() string { return db.opts.Source }
+
 // ReadOnly reports whether document writes are refused.
 func (db *Database) ReadOnly() bool { return db.opts.ReadOnly }
 
 // AllowConflicts reports whether branches may live side by side.
 func (db *Database) AllowConflicts() bool { return db.opts.AllowConflicts }
+
+// JSONLimits are the bounds of a document.
+func (db *Database) JSONLimits() jsondoc.Limits {
+	return jsondoc.Limits{Depth: db.opts.JSONDepth, Bytes: int(db.opts.MaxDocumentBytes)}
+}
+
+// MaxAttachmentBytes is the size of the largest attachment, as it is sent.
+func (db *Database) MaxAttachmentBytes() int64 { return db.opts.MaxAttachmentBytes }
 
 // LastSequence returns the last visible sequence.
 func (db *Database) LastSequence(ctx context.Context) (tidegate.Seq, error) {

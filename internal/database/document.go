@@ -22,17 +22,20 @@ type Document struct {
 	Expiry      time.Time // of the document, if this is its current revision; zero: none
 	Current     bool      // this is the current revision
 
-	// The revision's place in the document's history: the tree and an index, or its stored form, which history
-	// decodes when it is first needed.
+	// The revision's place in the document's history: the tree, an index and the vector, or their stored form, which
+	// history decodes when it is first needed.
 	tree   *tidegate.RevTree
 	at     int
+	vector tidegate.VersionVector
 	stored []byte
+	flags  byte // of the record, with stored
 }
 
 // history returns the document's tree and the revision's index in it; nil if there is none.
 func (d *Document) history() (*tidegate.RevTree, int) {
 	if d.tree == nil && d.stored != nil {
-		if tree, _, err := tidegate.ParseRevTree(d.stored); err == nil {
+		if tree, vector, err := parseHistory(d.flags, d.stored); err == nil {
+			d.vector = vector
 			if i, ok := tree.Find(d.Rev); ok {
 				d.tree, d.at = tree, i
 			}
@@ -40,6 +43,14 @@ func (d *Document) history() (*tidegate.RevTree, int) {
 		d.stored = nil
 	}
 	return d.tree, d.at
+}
+
+// Version returns the version vector of the revision. Of a revision that is not the document's current one no
+// more than its own version is kept. ok is false if the revision has none: it was last written before
+// vectors, or never was the current one; peers know it by its rev-tree ID.
+func (d *Document) Version() (v tidegate.VersionVector, ok bool) {
+	_, _ = d.history()
+	return d.vector, !d.vector.IsZero()
 }
 
 // RevInfo is one line of _revs_info.

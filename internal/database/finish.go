@@ -14,12 +14,13 @@ import (
 // finish encodes everything that the write will put.
 func (e *edit) finish(ctx context.Context) (*prepared, error) {
 	c, w, old := e.h.coll, e.w, e.base.rec
-	rec := &record{seq: pending, saved: e.now, tree: e.tree, vector: old.vector, expiry: e.expiry}
+	e.setVector()
+	rec := &record{seq: pending, saved: e.now, tree: e.tree, vector: e.vector, expiry: e.expiry}
 	current := *e.tree.At(e.winner)
 	p := &prepared{
 		w: w, coll: c, base: old.seq, docKey: c.docKey(w.ID), refs: e.refs,
 		result: Written{
-			ID: w.ID, Rev: e.rev, Closed: e.closes,
+			ID: w.ID, Rev: e.rev, Version: e.vector.Current, Closed: e.closes,
 			Created: old.tree.LiveLeaves() == 0 && !w.Deleted,
 		},
 	}
@@ -74,7 +75,7 @@ func (e *edit) putBodies(ctx context.Context, p *prepared) error {
 }
 
 // retire gives a body whose revision is a leaf no more its time to go, and makes its header say which channels
-// the revision was in.
+// the revision was in, and which version it was.
 func (e *edit) retire(ctx context.Context, p *prepared, i int) error {
 	c, id := e.h.coll, e.w.ID
 	leaf := e.base.rec.tree.At(i)
@@ -91,8 +92,12 @@ func (e *edit) retire(ctx context.Context, p *prepared, i int) error {
 			return fmt.Errorf("read revision %s of %q: %w", leaf.ID, id, errBodyLost)
 		}
 	}
-	if !equalChannels(y.channels, leaf.Channels) {
-		y.channels = leaf.Channels
+	version := y.version
+	if winner, _ := e.base.rec.tree.Winner(); winner == i {
+		version = e.base.rec.vector.Current // what it was as the current revision
+	}
+	if !equalChannels(y.channels, leaf.Channels) || version != y.version {
+		y.channels, y.version = leaf.Channels, version
 		p.put(c.bodyKey(id, leaf.ID), y.appendBinary(nil))
 	}
 	p.expire(c.expiryKey(e.now.Add(max(e.h.db.opts.OldRevExpiry, 0)), expireBody, id, leaf.ID), e.now.Add(max(e.h.db.opts.OldRevExpiry, 0)))

@@ -113,7 +113,7 @@ func (h *Handle) currentDoc(r store.Reader, id string, stored []byte, head *reco
 	if y == nil {
 		return nil, fmt.Errorf("read revision %s of %q: %w", winner.ID, id, errBodyLost)
 	}
-	doc := &Document{ID: id, Rev: winner.ID, Deleted: winner.Deleted(), Seq: head.seq, stored: bytes.Clone(head.rest)}
+	doc := &Document{ID: id, Rev: winner.ID, Deleted: winner.Deleted(), Seq: head.seq, stored: bytes.Clone(head.rest), flags: head.flags}
 	if !h.canSee(winner.Channels) {
 		doc.Removed, doc.Body = true, emptyBody
 		return doc, nil
@@ -169,24 +169,34 @@ func (h *Handle) revision(r store.Reader, id string, rec *record, i int) (*Docum
 		return nil, nil
 	}
 	doc := &Document{ID: id, Rev: rev.ID, Deleted: rev.Deleted(), Seq: rec.seq, tree: rec.tree, at: i}
+	if w, _ := rec.tree.Winner(); w == i {
+		doc.Current, doc.vector = true, rec.vector
+	} else {
+		doc.vector.Current = y.version
+	}
 	channels := y.channels
 	if rec.tree.IsLeaf(i) {
 		channels = rev.Channels
 	}
 	if !h.canSee(channels) {
-		doc.Removed, doc.Body = true, emptyBody
+		doc.Removed, doc.Current, doc.Body = true, false, emptyBody
 		return doc, nil
 	}
 	doc.Body, doc.Attachments, doc.Channels = y.json, y.attachments, h.visible(channels)
-	if w, _ := rec.tree.Winner(); w == i {
-		doc.Current, doc.Expiry = true, rec.expiry
+	if doc.Current {
+		doc.Expiry = rec.expiry
 	}
 	return doc, nil
 }
 
 // countRead counts a document that was read.
 func (h *Handle) countRead(doc *Document) {
-	h.db.stats.DocReadsREST.Add(1)
+	if h.blip {
+		h.db.stats.Replication.DocReads.Add(1)
+		h.db.stats.Replication.DocReadsBytes.Add(int64(len(doc.Body)))
+	} else {
+		h.db.stats.DocReadsREST.Add(1)
+	}
 	h.coll.stats.DocReads.Add(1)
 	h.coll.stats.DocReadsBytes.Add(int64(len(doc.Body)))
 }

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ type Handle struct {
 	db     *Database
 	coll   *collection
 	user   *access.User // nil: an administrator, who sees and may do everything
+	blip   bool         // counts as BLIP
 	grants func() tidegate.Grants
 	writer func() script.User
 }
@@ -43,6 +45,28 @@ func (db *Database) Admin(coll store.Collection) *Handle {
 		grants: func() tidegate.Grants { return nil },
 		writer: func() script.User { return script.User{Admin: true} },
 	}
+}
+
+// ForBLIP returns the Handle with its reads and writes counted as those of BLIP clients.
+func (h *Handle) ForBLIP() *Handle {
+	blip := *h
+	blip.blip = true
+	return &blip
+}
+
+// Fresh returns the collection as the same principal sees it now. Errors: those of access.Registry.User, so
+// NotFound if the user was deleted.
+func (h *Handle) Fresh(ctx context.Context) (*Handle, error) {
+	if h.user == nil {
+		return h, nil
+	}
+	user, err := h.db.access.User(ctx, h.user.PrincipalName())
+	if err != nil {
+		return nil, err
+	}
+	fresh := h.db.As(user, h.coll.id)
+	fresh.blip = h.blip
+	return fresh, nil
 }
 
 // Database returns the database.

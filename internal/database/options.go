@@ -1,10 +1,13 @@
 package database
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
@@ -30,6 +33,10 @@ const (
 type Options struct {
 	Name  string      // for logs
 	Space store.Space // its storage id
+	// Source names the database in the version vectors of documents: 22 characters, made by tidegate.NewSource of a
+	// number that the database keeps for ever and shares with no other. "": one made of Name and Space,
+	// which is good for a database that never meets another server's.
+	Source string
 
 	AllowConflicts bool
 	// RevsLimit is how many generations are kept in a branch: 50, or 100 with AllowConflicts; at least 1, or 20
@@ -92,6 +99,10 @@ func (o Options) withDefaults() Options {
 	o.MaxAttachmentBytes = orDefault(o.MaxAttachmentBytes, DefaultAttachmentBytes)
 	o.InlineAttachmentBytes = orDefault(o.InlineAttachmentBytes, DefaultInlineAttachment)
 	o.JSONDepth = orDefault(o.JSONDepth, DefaultJSONDepth)
+	if o.Source == "" {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", o.Name, o.Space))
+		o.Source = tidegate.NewSource([16]byte(sum[:16]))
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

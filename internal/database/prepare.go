@@ -48,6 +48,9 @@ func (j *job) read(r store.Reader) (*base, error) {
 // findParent finds the revision that the new one replaces.
 func (b *base) findParent(w *Write) error {
 	tree := b.rec.tree
+	if !w.Vector.IsZero() {
+		return b.checkVersion(w)
+	}
 	if !w.NewEdits {
 		if _, b.known = tree.Find(w.History[0]); b.known {
 			return nil
@@ -72,6 +75,18 @@ func (b *base) findParent(w *Write) error {
 	}
 	b.parent = i
 	return nil
+}
+
+// checkVersion decides whether a revision with a version vector may be written. If so it continues from the
+// current one.
+func (b *base) checkVersion(w *Write) (err error) {
+	b.known, err = tidegate.CheckNewVersion(b.rec.tree, b.rec.vector, &tidegate.VersionWrite{
+		Vector: w.Vector, Legacy: w.Legacy, Deleted: w.Deleted, Gateway: w.Gateway,
+	})
+	if i, ok := b.rec.tree.Winner(); ok {
+		b.parent = i
+	}
+	return err
 }
 
 // findOld reads the body of the nearest ancestor that has one.
@@ -152,8 +167,10 @@ func (j *job) check() error {
 		return errReadOnly
 	case int64(len(w.Body)) > o.MaxDocumentBytes:
 		return jsondoc.ErrTooLarge
-	case !w.NewEdits && len(w.History) == 0:
+	case !w.NewEdits && len(w.History) == 0 && w.Vector.IsZero():
 		return tidegate.ErrBadRevisions
+	case w.Vector.TimeOf(o.Source) > uint64(o.Now().Add(maxClockSkew).UnixNano()):
+		return errFuture
 	}
 	if w.Exp != nil {
 		var err error
@@ -168,7 +185,7 @@ func (j *job) check() error {
 func (j *job) build(ctx context.Context, b *base) (*prepared, error) {
 	w := j.w
 	if b.known {
-		return &prepared{w: w, nothing: true, result: Written{ID: w.ID, Rev: w.History[0], Seq: b.rec.seq, Existed: true}}, nil
+		return &prepared{w: w, nothing: true, result: b.existed(w)}, nil
 	}
 	if !j.expires.holds(b) {
 		return &prepared{w: w, nothing: true}, nil
@@ -187,14 +204,32 @@ func (j *job) build(ctx context.Context, b *base) (*prepared, error) {
 	return e.finish(ctx)
 }
 
+// existed answers a write of a revision that is known.
+func (b *base) existed(w *Write) Written {
+	res := Written{ID: w.ID, Version: b.rec.vector.Current, Seq: b.rec.seq, Existed: true}
+	if w.Vector.IsZero() {
+		res.Rev = w.History[0]
+	} else {
+		res.Rev = b.rec.tree.At(b.parent).ID
+	}
+	return res
+}
+
 // mayAdd applies the conflict rules. closes: the revision may be stored only if its branch is closed.
 func (j *job) mayAdd(b *base) (closes bool, err error) {
 	w := j.w
+	if !w.Vector.IsZero() {
+		return false, nil // checkVersion said yes
+	}
 	parent := b.parent
 	if w.NewEdits && w.Parent.IsZero() {
 		parent = -1
 	}
-	err = tidegate.CheckNewRev(b.rec.tree, j.h.db.opts.AllowConflicts, w.NewEdits, parent, w.History, w.Deleted)
+	allow := j.h.db.opts.AllowConflicts && !w.NoConflicts
+	err = tidegate.CheckNewRev(b.rec.tree, allow, w.NewEdits, parent, w.History, w.Deleted)
+	if err != nil && w.Gateway && w.Deleted && b.rec.flags()&recDeleted != 0 {
+		return false, nil
+	}
 	if err == nil || !w.BulkPush || w.NewEdits || tidegate.ErrorCode(err) != tidegate.Conflict {
 		return false, err
 	}
@@ -212,6 +247,7 @@ type edit struct {
 	now    time.Time
 
 	rev     tidegate.RevID
+	vector  tidegate.VersionVector // of the document after the write
 	body    body
 	tree    *tidegate.RevTree
 	at      int // the new revision in tree
@@ -234,10 +270,11 @@ func (e *edit) addRevision(ctx context.Context) error {
 	if e.base.parent >= 0 {
 		parentID = e.base.rec.tree.At(e.base.parent).ID
 	}
-	if w.NewEdits {
-		e.rev = e.newRevID(parentID)
+	history := e.history(parentID)
+	if history != nil {
+		e.rev = history[0]
 	} else {
-		e.rev = w.History[0]
+		e.rev = e.newRevID(parentID)
 	}
 	if err := e.resolveAttachments(ctx); err != nil {
 		return err
@@ -254,10 +291,10 @@ func (e *edit) addRevision(ctx context.Context) error {
 	}
 	e.tree = e.base.rec.tree.Clone()
 	var err error
-	if w.NewEdits {
-		e.at, err = e.tree.Add(e.base.parent, rev)
+	if history != nil {
+		e.at, _, err = e.tree.AddHistory(history, rev)
 	} else {
-		e.at, _, err = e.tree.AddHistory(w.History, rev)
+		e.at, err = e.tree.Add(e.base.parent, rev)
 	}
 	return err
 }

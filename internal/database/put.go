@@ -109,6 +109,9 @@ func (h *Handle) committed(p *prepared) {
 	n := int64(len(p.w.Body))
 	s.DocWrites.Add(1)
 	s.DocWritesBytes.Add(n)
+	if h.blip {
+		s.Replication.DocWritesBytes.Add(n)
+	}
 	c.DocWrites.Add(1)
 	c.DocWritesBytes.Add(n)
 	s.SequenceAssigned.Add(1)

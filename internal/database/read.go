@@ -3,7 +3,10 @@ package database
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
@@ -93,6 +96,43 @@ func (n *nearReader) close() {
 
 // err returns what ended one of the iterators early.
 func (n *nearReader) err() error { return cmp.Or(n.docs.it.Err(), n.bodies.it.Err()) }
+
+// visit calls fn for each of n documents in one snapshot, the first one first and then in order of their IDs, which
+// costs the store much less than any other order. When fn says that no more is wanted it stops. It returns up to
+// which document all were visited; at least one, if there is any.
+func (h *Handle) visit(ctx context.Context, n int, id func(i int) string, fn func(r store.Reader, i int) (more bool, err error)) (int, error) {
+	if n == 0 {
+		return 0, nil
+	}
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(id(a), id(b)) })
+	done := make([]bool, n)
+	err := h.db.st.View(ctx, func(r store.Reader) error {
+		near := newNearReader(r, h.coll)
+		defer near.close()
+		for _, i := range order {
+			more, err := fn(near, i)
+			if err != nil {
+				return err
+			}
+			if done[i] = true; !more {
+				break
+			}
+		}
+		return near.err()
+	})
+	if err != nil {
+		return 0, err
+	}
+	visited := 1
+	for visited < n && done[visited] {
+		visited++
+	}
+	return visited, nil
+}
 
 // eachBody calls fn with the bodies of a document's revisions. Their json is valid only during the call.
 func eachBody(r store.Reader, c *collection, id string, fn func(rev string, y *body) error) error {

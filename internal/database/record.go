@@ -127,6 +127,16 @@ func parseHead(b []byte) (recordHead, error) {
 	return h, nil
 }
 
+// parseHistory reads the tree and the vector (zero if there is none), which follow a record's head.
+func parseHistory(flags byte, b []byte) (*tidegate.RevTree, tidegate.VersionVector, error) {
+	tree, rest, err := tidegate.ParseRevTree(b)
+	if err != nil || flags&recVector == 0 {
+		return tree, tidegate.VersionVector{}, err
+	}
+	vector, _, err := tidegate.ParseVersionVectorBinary(rest)
+	return tree, vector, err
+}
+
 // parseRecord decodes a stored record. The result shares no memory with b.
 func parseRecord(b []byte) (*record, error) {
 	h, err := parseHead(b)

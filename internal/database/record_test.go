@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,6 +154,17 @@ func TestRecordFormat(t *testing.T) {
 	if got, want := fmt.Sprintf("%x", y.appendBinary(nil)), "0101010161"+fmt.Sprintf("%x", `{"v":1}`); got != want {
 		t.Errorf("body %s, want %s", got, want)
 	}
+	y.version = tidegate.Version{Time: 5, Source: "AAAAAAAAAAAAAAAAAAAAAA"}
+	source := strings.Repeat("41", 22)
+	versioned := "0109010161" + "0516" + source
+	if got, want := fmt.Sprintf("%x", y.appendBinary(nil)), versioned+fmt.Sprintf("%x", `{"v":1}`); got != want {
+		t.Errorf("body with a version %s, want %s", got, want)
+	}
+	rec.vector = tidegate.VersionVector{Current: y.version}
+	head, rest := "011c000000000000012c80d095ffbc31", "010516"+source+"0000"+"02016101020305"
+	if got := fmt.Sprintf("%x", rec.appendBinary(nil)); !strings.HasPrefix(got, head) || !strings.Contains(got, rest) {
+		t.Errorf("record with a vector %s", got)
+	}
 	l := local{n: 2, expiry: time.UnixMilli(1000), body: []byte(`{}`)}
 	if got, want := fmt.Sprintf("%x", l.appendBinary(nil)), "0102e8077b7d"; got != want {
 		t.Errorf("local %s, want %s", got, want)
@@ -166,6 +178,7 @@ func TestBodyRoundTrip(t *testing.T) {
 			y.channels = append(y.channels, fmt.Sprintf("c%d", i))
 		}
 		for i := range rapid.IntRange(0, 2).Draw(t, "attachments") {
+			y.version = tidegate.Version{Time: uint64(i + 1), Source: "AAAAAAAAAAAAAAAAAAAAAA"}
 			if y.attachments == nil {
 				y.attachments = map[string]tidegate.Attachment{}
 			}

@@ -15,7 +15,7 @@ type Stats struct {
 	// group database
 	ConflictWrites        atomic.Int64 // conflict_write_count
 	DocWritesBytes        atomic.Int64 // doc_writes_bytes
-	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through a Handle
+	DocReadsREST          atomic.Int64 // num_doc_reads_rest: every document read through another Handle
 	DocWrites             atomic.Int64 // num_doc_writes
 	DocWritesRejected     atomic.Int64 // num_doc_writes_rejected: conflicts
 	SequenceAssigned      atomic.Int64 // sequence_assigned_count
@@ -31,6 +31,8 @@ type Stats struct {
 	WarnGrantsPerDoc      atomic.Int64 // warn_grants_per_doc_count
 	WarnChannelNameSize   atomic.Int64 // warn_channel_name_size_count
 
+	Replication ReplicationStats
+
 	// group security
 	AccessErrors atomic.Int64 // num_access_errors
 	DocsRejected atomic.Int64 // num_docs_rejected
@@ -38,6 +40,7 @@ type Stats struct {
 	// tidegate's own
 	Moved       atomic.Int64 // writes that were computed again because their document moved
 	DocsExpired atomic.Int64
+	FeedWakeups atomic.Int64 // feeds that were asleep and were woken
 	Swept       atomic.Int64 // bodies of old revisions and local documents
 
 	mu          sync.Mutex
@@ -76,41 +79,30 @@ func (s *Stats) collection(id store.Collection, name string) *CollectionStats {
 
 // Database yields the counters of group database by their wire names.
 func (s *Stats) Database() iter.Seq2[string, int64] {
-	return func(yield func(string, int64) bool) {
-		for _, c := range []struct {
-			name string
-			v    *atomic.Int64
-		}{
-			{"conflict_write_count", &s.ConflictWrites},
-			{"doc_writes_bytes", &s.DocWritesBytes},
-			{"num_doc_reads_rest", &s.DocReadsREST},
-			{"num_doc_writes", &s.DocWrites},
-			{"num_doc_writes_rejected", &s.DocWritesRejected},
-			{"sequence_assigned_count", &s.SequenceAssigned},
-			{"last_sequence_assigned_value", &s.LastSequenceAssigned},
-			{"sync_function_count", &s.SyncFunctions},
-			{"sync_function_time", &s.SyncFunctionTime},
-			{"sync_function_exception_count", &s.SyncExceptions},
-			{"num_tombstones_compacted", &s.TombstonesCompacted},
-			{"num_attachments_compacted", &s.AttachmentsCompacted},
-			{"compaction_tombstone_start_time", &s.CompactTombstoneStart},
-			{"compaction_attachment_start_time", &s.CompactAttachStart},
-			{"warn_channels_per_doc_count", &s.WarnChannelsPerDoc},
-			{"warn_grants_per_doc_count", &s.WarnGrantsPerDoc},
-			{"warn_channel_name_size_count", &s.WarnChannelNameSize},
-		} {
-			if !yield(c.name, c.v.Load()) {
-				return
-			}
-		}
-	}
+	return figures(
+		counter{"conflict_write_count", &s.ConflictWrites},
+		counter{"doc_writes_bytes", &s.DocWritesBytes},
+		counter{"num_doc_reads_rest", &s.DocReadsREST},
+		counter{"num_doc_writes", &s.DocWrites},
+		counter{"num_doc_writes_rejected", &s.DocWritesRejected},
+		counter{"sequence_assigned_count", &s.SequenceAssigned},
+		counter{"last_sequence_assigned_value", &s.LastSequenceAssigned},
+		counter{"sync_function_count", &s.SyncFunctions},
+		counter{"sync_function_time", &s.SyncFunctionTime},
+		counter{"sync_function_exception_count", &s.SyncExceptions},
+		counter{"num_tombstones_compacted", &s.TombstonesCompacted},
+		counter{"num_attachments_compacted", &s.AttachmentsCompacted},
+		counter{"compaction_tombstone_start_time", &s.CompactTombstoneStart},
+		counter{"compaction_attachment_start_time", &s.CompactAttachStart},
+		counter{"warn_channels_per_doc_count", &s.WarnChannelsPerDoc},
+		counter{"warn_grants_per_doc_count", &s.WarnGrantsPerDoc},
+		counter{"warn_channel_name_size_count", &s.WarnChannelNameSize},
+	)
 }
 
 // Security yields the counters of group security that documents raise, by their wire names.
 func (s *Stats) Security() iter.Seq2[string, int64] {
-	return func(yield func(string, int64) bool) {
-		_ = yield("num_access_errors", s.AccessErrors.Load()) && yield("num_docs_rejected", s.DocsRejected.Load())
-	}
+	return figures(counter{"num_access_errors", &s.AccessErrors}, counter{"num_docs_rejected", &s.DocsRejected})
 }
 
 // Collections yields the counters of each collection, once the database is open.
@@ -129,26 +121,17 @@ func (s *Stats) Collections() iter.Seq2[store.Collection, *CollectionStats] {
 
 // All yields the counters by their wire names.
 func (c *CollectionStats) All() iter.Seq2[string, int64] {
-	return func(yield func(string, int64) bool) {
-		for _, e := range []struct {
-			name string
-			v    *atomic.Int64
-		}{
-			{"sync_function_count", &c.SyncFunctions},
-			{"sync_function_time", &c.SyncFunctionTime},
-			{"sync_function_reject_count", &c.SyncRejects},
-			{"sync_function_reject_access_count", &c.SyncAccess},
-			{"sync_function_exception_count", &c.SyncExceptions},
-			{"num_doc_reads", &c.DocReads},
-			{"doc_reads_bytes", &c.DocReadsBytes},
-			{"num_doc_writes", &c.DocWrites},
-			{"doc_writes_bytes", &c.DocWritesBytes},
-		} {
-			if !yield(e.name, e.v.Load()) {
-				return
-			}
-		}
-	}
+	return figures(
+		counter{"sync_function_count", &c.SyncFunctions},
+		counter{"sync_function_time", &c.SyncFunctionTime},
+		counter{"sync_function_reject_count", &c.SyncRejects},
+		counter{"sync_function_reject_access_count", &c.SyncAccess},
+		counter{"sync_function_exception_count", &c.SyncExceptions},
+		counter{"num_doc_reads", &c.DocReads},
+		counter{"doc_reads_bytes", &c.DocReadsBytes},
+		counter{"num_doc_writes", &c.DocWrites},
+		counter{"doc_writes_bytes", &c.DocWritesBytes},
+	)
 }
 
 // storeMax raises a gauge to v.

@@ -19,6 +19,20 @@ type Write struct {
 	// History, without NewEdits, is the revision's history, newest first, itself included.
 	History []tidegate.RevID
 
+	// Vector, without NewEdits, is the revision's version vector: the write comes from a peer that keeps these
+	// (CBMobile_4). It becomes the document's current revision or is refused (tidegate.CheckNewVersion). Its place in
+	// the tree is below the revision that is current, with an ID as of an interactive write; or where History,
+	// which may be empty then, puts it below that one (the revTree of gateways).
+	Vector tidegate.VersionVector
+	// Legacy, with Vector, are the rev-tree IDs that followed the vector in history.
+	Legacy []tidegate.RevID
+
+	// NoConflicts: no branch may be made even if AllowConflicts is set (noconflicts of BLIP).
+	NoConflicts bool
+	// Gateway: the writer is a gateway. Its tombstone is accepted on a deleted document whatever its history
+	// (replication.md §7).
+	Gateway bool
+
 	// Attachments is the complete set of the new revision.
 	Attachments map[string]AttachmentInput
 	// KeepAttachments keeps the parent's attachments as they are; Attachments must be nil.
@@ -53,8 +67,11 @@ type AttachmentInput struct {
 // Written is what a successful write answers.
 type Written struct {
 	ID  string
-	Rev tidegate.RevID
-	Seq tidegate.Seq // sequence of the document after the write
+	Rev tidegate.RevID // of the revision written; with Existed and Vector, the current one
+	// Version is the document's current version after the write. It is the revision's own if that is current now;
+	// zero for a document that was last written before it had a vector.
+	Version tidegate.Version
+	Seq     tidegate.Seq // sequence of the document after the write
 	// Existed: the revision was known before; nothing changed.
 	Existed bool
 	// Closed: the revision was stored on a branch that was closed at once (BulkPush).

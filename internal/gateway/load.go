@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func (g *Gateway) open(ctx context.Context, d *definition, stats *database.Stats
 func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *database.Stats) database.Options {
 	s := cfg.Settings()
 	return database.Options{
-		Name: d.Name, Space: d.Space,
+		Name: d.Name, Space: d.Space, Source: sourceOf(d.ServerUUID),
 		AllowConflicts: s.AllowConflicts, RevsLimit: s.RevsLimit,
 		OldRevExpiry: orNever(s.OldRevExpiry), LocalDocExpiry: orNever(s.LocalDocExpiry),
 		TombstoneAge: s.TombstoneAge, CompactInterval: orNever(s.CompactInterval),
@@ -55,6 +56,18 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 		Logger:   g.log.With("database", d.Name),
 		Stats:    stats,
 	}
+}
+
+// sourceOf makes a database's server UUID, 32 hex digits, its source in version vectors; "" for anything else.
+func sourceOf(uuid string) string {
+	var id [16]byte
+	if len(uuid) != hex.EncodedLen(len(id)) {
+		return ""
+	}
+	if _, err := hex.Decode(id[:], []byte(uuid)); err != nil {
+		return ""
+	}
+	return tidegate.NewSource(id)
 }
 
 // orNever turns a setting whose 0 means never, or not at all, into the form of database.Options.

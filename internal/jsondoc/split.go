@@ -13,8 +13,10 @@ type Doc struct {
 	Rev     string // value of _rev; "" if it is null
 	HasRev  bool
 	Deleted bool // _deleted is true
-	Removed bool // _removed is there, whatever its value
-	Purged  bool // _purged is there, whatever its value
+	// HasDeleted: _deleted is there, whatever its value.
+	HasDeleted bool
+	Removed    bool // _removed is there, whatever its value
+	Purged     bool // _purged is there, whatever its value
 	// Exp, Attachments and Revisions are the raw values of _exp, _attachments and _revisions; nil when absent.
 	// They share memory with the input.
 	Exp, Attachments, Revisions []byte
@@ -155,6 +157,7 @@ func (d *splitter) note(name, value []byte) {
 		ok = ok || string(value) == "null"
 		d.doc.HasRev = true
 	case "_deleted":
+		d.doc.HasDeleted = true
 		d.doc.Deleted = string(value) == "true"
 		ok = d.doc.Deleted || string(value) == "false"
 	case "_removed":

@@ -20,7 +20,7 @@ func TestSplit(t *testing.T) {
 		{name: "plain", in: `{"a":1,"b":[true,null],"":""}`, want: jsondoc.Doc{Body: b(`{"a":1,"b":[true,null],"":""}`)}},
 		{name: "spaces", in: " {\n\t\"a\" : [ 1 , { \"b c\" : \" x \" } ] , \"d\" : 2 }\r\n", want: jsondoc.Doc{Body: b(`{"a":[1,{"b c":" x "}],"d":2}`)}},
 		{name: "all that are understood", in: `{"_id":"i","_rev":"1-a","_deleted":true,"_removed":false,"_purged":1,"_exp":7,"_attachments":{"x":{}},"_revisions":{"start":1}}`,
-			want: jsondoc.Doc{ID: "i", HasID: true, Rev: "1-a", HasRev: true, Deleted: true, Removed: true, Purged: true,
+			want: jsondoc.Doc{ID: "i", HasID: true, Rev: "1-a", HasRev: true, HasDeleted: true, Deleted: true, Removed: true, Purged: true,
 				Exp: b(`7`), Attachments: b(`{"x":{}}`), Revisions: b(`{"start":1}`), Body: b(`{}`)}},
 		{name: "first", in: `{"_id":"i","a":1}`, want: jsondoc.Doc{ID: "i", HasID: true, Body: b(`{"a":1}`)}},
 		{name: "last", in: `{"a":1,"_id":"i"}`, want: jsondoc.Doc{ID: "i", HasID: true, Body: b(`{"a":1}`)}},
@@ -30,7 +30,7 @@ func TestSplit(t *testing.T) {
 		{name: "only at the top", in: `{"a":{"_id":1,"_x":2}}`, want: jsondoc.Doc{Body: b(`{"a":{"_id":1,"_x":2}}`)}},
 		{name: "escaped name", in: `{"\u005fid":"i","\u0061":1}`, want: jsondoc.Doc{ID: "i", HasID: true, Body: b(`{"\u0061":1}`)}},
 		{name: "escaped value", in: `{"_id":"\u00e9\n\"\/\ud83d\ude00"}`, want: jsondoc.Doc{ID: "é\n\"/😀", HasID: true, Body: b(`{}`)}},
-		{name: "not deleted", in: `{"_deleted":false}`, want: jsondoc.Doc{Body: b(`{}`)}},
+		{name: "not deleted", in: `{"_deleted":false}`, want: jsondoc.Doc{HasDeleted: true, Body: b(`{}`)}},
 		{name: "null rev", in: `{"_rev":null}`, want: jsondoc.Doc{HasRev: true, Body: b(`{}`)}},
 		{name: "unknown, dropped", in: `{"_foo":{"a":1},"b":2,"_sync_x":1,"_":3}`,
 			want: jsondoc.Doc{Unknown: []string{"_foo", "_sync_x", "_"}, Body: b(`{"b":2}`)}},
@@ -52,7 +52,7 @@ func TestSplit(t *testing.T) {
 
 // show makes the raw members of a Doc readable.
 func show(d *jsondoc.Doc) map[string]any {
-	return map[string]any{"id": d.ID, "rev": d.Rev, "flags": []bool{d.HasID, d.HasRev, d.Deleted, d.Removed, d.Purged},
+	return map[string]any{"id": d.ID, "rev": d.Rev, "flags": []bool{d.HasID, d.HasRev, d.HasDeleted, d.Deleted, d.Removed, d.Purged},
 		"exp": string(d.Exp), "attachments": string(d.Attachments), "revisions": string(d.Revisions), "unknown": d.Unknown, "body": string(d.Body)}
 }
 

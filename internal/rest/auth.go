@@ -81,7 +81,7 @@ func isLocalHost(host string) bool {
 }
 
 // authenticate finds out who a request on the public listener is from (gateway-rest.md §5.1): the first that
-// applies of Basic, session cookie and guest decides.
+// applies of Basic, one-time session (replications only), session cookie and guest decides.
 func (s *Server) authenticate(r *request) (*access.User, error) {
 	if r.db == nil { // it is not loaded, so nobody can log in
 		if r.route.needs == needOpen {
@@ -103,9 +103,15 @@ func (s *Server) authenticate(r *request) (*access.User, error) {
 		}
 		return registry.Authenticate(r.ctx, name, password, r.RemoteAddr)
 	}
+	if r.route.has(replicates) {
+		if id := oneTimeToken(r.Header); id != "" {
+			return registry.OneTimeSession(r.ctx, id)
+		}
+	}
 	if id := sessionCookie(r, settings); id != "" {
 		user, session, err := registry.Session(r.ctx, id)
 		if err == nil {
+			r.session = id
 			if session.Refreshed {
 				s.setSessionCookie(r.answer, r, session)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/changes"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // A live feed stays open: continuous and websocket. There may be thousands, nearly all of them idle at any
@@ -263,7 +264,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Cache-Control", feedNoCaches)
 	r.answer.noGzip()
-	conn, ok, err := hijack(r.answer)
+	conn, ok, err := hijack(r.answer, feedBuffers())
 	if err != nil {
 		f.abandon()
 		return err
@@ -276,12 +277,12 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 		h.Set("Transfer-Encoding", "chunked")
 	}
 	h.Set("Connection", "close")
-	if err := conn.writeHead(r.Proto, "200 OK", h, s.limits.WriteTimeout); err != nil {
+	if err := writeHead(conn, r.Proto, "200 OK", h, s.limits.WriteTimeout); err != nil {
 		_ = conn.Close()
 		f.abandon()
 		return nil
 	}
-	f.conn, f.wire = &lineFeedConn{rawConn: conn, chunked: chunked}, lineWire{chunked: chunked}
+	f.conn, f.wire = &lineFeedConn{Stream: conn, chunked: chunked}, lineWire{chunked: chunked}
 	go f.run()
 	return nil
 }
@@ -315,11 +316,11 @@ func (c *plainFeedConn) end(bool, time.Duration) {}
 
 // lineFeedConn is the client of a continuous feed.
 type lineFeedConn struct {
-	*rawConn
+	*websocket.Stream
 	chunked bool
 }
 
-func (c *lineFeedConn) write(b []byte, d time.Duration) error { return c.writeWithin(b, d) }
+func (c *lineFeedConn) write(b []byte, d time.Duration) error { return c.WriteWithin(b, d) }
 
 // watch reads over whatever the client sends until it closes.
 func (c *lineFeedConn) watch(time.Duration) {
@@ -335,7 +336,7 @@ func (c *lineFeedConn) netConn() net.Conn { return c.Conn }
 
 func (c *lineFeedConn) end(polite bool, d time.Duration) {
 	if polite && c.chunked {
-		_ = c.writeWithin([]byte("0\r\n\r\n"), d) // the connection is closed in either case
+		_ = c.WriteWithin([]byte("0\r\n\r\n"), d) // the connection is closed in either case
 	}
 	_ = c.Close()
 }

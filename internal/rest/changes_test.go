@@ -308,7 +308,7 @@ func TestFeedLimits(t *testing.T) {
 		r.a("GET", "/db/_changes", "").is(200)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, rigOptions{database: openGuest, limits: Limits{FeedsPerUser: 1}})
+		r := newRig(t, rigOptions{database: openGuest, startup: `{"replicator":{"max_replications_per_user":1}}`})
 		dial := servePipes(t, r.public)
 		openClient(t, dial(), "GET", "/db/_changes?feed=continuous", "")
 		r.p("GET", "/db/_changes", "").fails(503, "Replication limit exceeded. Try again later.")

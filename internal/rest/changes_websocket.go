@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/jsondoc"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 const (
@@ -26,11 +27,17 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 		counted()
 		return err
 	}
+	if err := checkUpgrade(r.answer, r); err != nil {
+		counted()
+		return err
+	}
 	f, handle, err := s.newLiveFeed(r, counted)
 	if err != nil {
 		return err
 	}
-	ws, err := upgrade(r.answer, r, s.limits.WriteTimeout)
+	ws, err := upgrade(r.answer, r, feedBuffers(), websocket.Options{
+		ReadLimit: maxWebSocketOptions, WriteTimeout: s.limits.WriteTimeout, Buffers: &s.wsBuffers,
+	})
 	if err != nil {
 		f.abandon()
 		return err
@@ -40,7 +47,7 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 		f.feed, err = s.openFeed(f.leaving, handle, o)
 	}
 	if err != nil {
-		closeWebSocket(ws, err, s.limits.WriteTimeout)
+		closeWebSocket(ws, err)
 		f.abandon()
 		return nil
 	}
@@ -51,15 +58,15 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 }
 
 // websocketOptions reads the client's first message.
-func (s *Server) websocketOptions(ws *wsConn) (feedOptions, error) {
-	if err := ws.SetReadDeadline(time.Now().Add(optionsTimeout)); err != nil {
+func (s *Server) websocketOptions(ws *websocket.Conn) (feedOptions, error) {
+	if err := ws.Stream().SetReadDeadline(time.Now().Add(optionsTimeout)); err != nil {
 		return feedOptions{}, err
 	}
-	msg, err := ws.readMessage(maxWebSocketOptions, s.limits.WriteTimeout)
+	_, msg, err := ws.Next()
 	if err != nil {
 		return feedOptions{}, err
 	}
-	if err := ws.SetReadDeadline(time.Time{}); err != nil {
+	if err := ws.Stream().SetReadDeadline(time.Time{}); err != nil {
 		return feedOptions{}, err
 	}
 	if err := jsondoc.Check(msg, s.jsonLimits()); err != nil {
@@ -73,41 +80,38 @@ func (s *Server) websocketOptions(ws *wsConn) (feedOptions, error) {
 }
 
 // closeWebSocket closes a WebSocket whose feed could not begin and tells the client why.
-func closeWebSocket(ws *wsConn, err error, d time.Duration) {
-	if e, ok := errors.AsType[*closeError](err); ok {
-		ws.closeWith(e.code, e.reason, d)
+func closeWebSocket(ws *websocket.Conn, err error) {
+	e, ok := errors.AsType[*tidegate.Error](err)
+	if !ok {
+		_ = ws.Abort() // the client is gone, or knows already
 		return
 	}
-	if e, ok := errors.AsType[*tidegate.Error](err); ok {
-		code := closeInternal
-		if e.Code == tidegate.Invalid {
-			code = closeUnsupported
-		}
-		ws.closeWith(code, tidegate.ErrorReason(err), d)
-		return
+	code := websocket.CloseInternal
+	if e.Code == tidegate.Invalid {
+		code = websocket.CloseUnsupported
 	}
-	_ = ws.Close() // the client is gone
+	_ = ws.CloseNow(code, tidegate.ErrorReason(err)) // it is closed in either case
 }
 
 // wsFeedConn is the client of a websocket feed.
-type wsFeedConn struct{ *wsConn }
+type wsFeedConn struct{ *websocket.Conn }
 
-func (c *wsFeedConn) write(b []byte, d time.Duration) error { return c.writeWithin(b, d) }
+func (c *wsFeedConn) write(b []byte, _ time.Duration) error { return c.WriteFrames(b) }
 
-func (c *wsFeedConn) watch(d time.Duration) {
-	if e, ok := errors.AsType[*closeError](c.discard(maxPointless, d)); ok {
-		c.closeWith(e.code, e.reason, d)
-	}
+// watch reads over what the client says: the options were all it may.
+func (c *wsFeedConn) watch(time.Duration) {
+	c.SetReadLimit(maxPointless)
+	_ = c.Discard() // why it ended has been said to the client
 }
 
-func (c *wsFeedConn) netConn() net.Conn { return c.Conn }
+func (c *wsFeedConn) netConn() net.Conn { return c.Stream().Conn }
 
-func (c *wsFeedConn) end(polite bool, d time.Duration) {
+func (c *wsFeedConn) end(polite bool, _ time.Duration) {
 	if polite {
-		c.closeWith(closeGoingAway, "the feed has ended", d)
+		_ = c.CloseNow(websocket.CloseGoingAway, "the feed has ended") // it is closed in either case
 		return
 	}
-	_ = c.Close()
+	_ = c.Abort() // likewise
 }
 
 // messageWire is an array of entries a message.
@@ -142,20 +146,26 @@ func (m *messageWire) frame(b []byte) []byte {
 	b = append(b, ']')
 	n := len(b) - wireRoom
 	if m.z == nil || n <= minGzipMessage {
-		return b[putFrameHead(b, wireRoom, opText, n):]
+		return b[websocket.PutHead(b, wireRoom, websocket.Text, n):]
 	}
 	m.buf.Reset()
-	m.buf.Write(make([]byte, maxFrameHead))
+	m.buf.Write(make([]byte, websocket.MaxHead))
 	// Writing to memory cannot fail.
 	_, _ = m.z.Write(b[wireRoom:])
 	_ = m.z.Flush()
 	packed := m.buf.Bytes()
-	start := putFrameHead(packed, maxFrameHead, opBinary, len(packed)-maxFrameHead)
+	start := websocket.PutHead(packed, websocket.MaxHead, websocket.Binary, len(packed)-websocket.MaxHead)
 	if m.buf.Cap() > maxPooledBuffer {
 		m.buf = new(bytes.Buffer)
 	}
 	return packed[start:]
 }
 
-func (*messageWire) heartbeat() []byte { return []byte{finBit | byte(opText), 0} }
-func (*messageWire) caughtUp() []byte  { return []byte{finBit | byte(opText), 2, '[', ']'} }
+func (*messageWire) heartbeat() []byte { return textFrame("") }
+func (*messageWire) caughtUp() []byte  { return textFrame("[]") }
+
+// textFrame makes a short text message.
+func textFrame(text string) []byte {
+	b := append(make([]byte, websocket.MaxHead), text...)
+	return b[websocket.PutHead(b, websocket.MaxHead, websocket.Text, len(text)):]
+}

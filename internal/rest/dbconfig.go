@@ -83,7 +83,7 @@ func (s *Server) scriptHandler(name string, h func(w http.ResponseWriter, r *req
 // configured.
 func scriptOf(cfg *config.Database, r *request, name string) (get config.JavaScript, set func(config.JavaScript), err error) {
 	ks := r.keyspace
-	if ks.collection == "" {
+	if ks.isDefault(cfg) {
 		if !cfg.HasDefaultCollection() {
 			return "", nil, ks.notFound()
 		}

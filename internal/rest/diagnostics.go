@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/telemetry"
@@ -15,6 +16,7 @@ import (
 // AdminDeps are what the statistics, logging and support endpoints need besides Deps. All are optional.
 type AdminDeps struct {
 	StoreStats func() store.Stats     // figures of the storage engine
+	BLIPStats  *blip.Stats            // figures of the framing of replications
 	LogCounts  *telemetry.LogCounts   // how many errors and warnings were logged
 	LogLevel   *slog.LevelVar         // what the log level is changed by
 	DataDir    string                 // where profiles and support archives are put; "": they are refused

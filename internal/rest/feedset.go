@@ -9,8 +9,8 @@ import (
 
 var errFeedLimit = tidegate.Errorf(tidegate.Unavailable, "Replication limit exceeded. Try again later.")
 
-// feedSet counts the open feeds, so that their number is bounded: all together by
-// replicator.max_concurrent_replications, which feeds and _blipsync connections share, and those of one user.
+// feedSet counts the open feeds and the connections of _blipsync, so that their number is bounded: all together by
+// replicator.max_concurrent_replications, those of one user by replicator.max_replications_per_user.
 type feedSet struct {
 	mu     sync.Mutex
 	max    int // of all; 0 = no limit
@@ -69,10 +69,15 @@ func (f *feedSet) left() <-chan struct{} {
 // slotPatience is how long a new feed waits for those of clients that have gone to be counted out.
 const slotPatience = time.Second
 
-// openFeedSlot counts the feed of a request in. When there are too many it first looks whether clients of others
+// openFeedSlot counts the feed or replication of a request in. When there are too many it first looks whether clients of others
 // have gone without anybody having noticed yet: who closes a feed and opens the next must find room.
 func (s *Server) openFeedSlot(r *request) (done func(), err error) {
 	owner := feedOwner{r.running.Name(), r.userName()}
+	defer func() {
+		if err == errFeedLimit {
+			r.running.Stats().Replication.RejectedLimit.Add(1)
+		}
+	}()
 	var patience <-chan time.Time
 	for {
 		left := s.feeds.left()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -34,6 +35,8 @@ type rigOptions struct {
 	limits   Limits
 	log      *slog.Logger
 	onDisk   bool // the store as it is in production
+	// replicate is in place of the replication protocol; readAll if nil.
+	replicate ReplicateFunc
 }
 
 // newRig starts a gateway in memory. The guest is enabled and sees everything unless the config says more.
@@ -78,13 +81,22 @@ func newRig(t testing.TB, o rigOptions) *rig {
 			t.Error("close store:", err)
 		}
 	})
-	s := NewServer(Deps{Gateway: g, Config: startup, Logger: o.log, Version: "test", Limits: o.limits})
+	if o.replicate == nil {
+		o.replicate = readAll
+	}
+	s := NewServer(Deps{Gateway: g, Config: startup, Logger: o.log, Version: "test", Limits: o.limits, Replicate: o.replicate})
 	r := &rig{t: t, gateway: g, server: s, public: s.Public(), admin: s.Admin()}
 	if o.database == "" {
 		o.database = `{}`
 	}
 	r.create("db", o.database)
 	return r
+}
+
+// readAll stands in for the replication protocol: it reads until the connection is over.
+func readAll(_ context.Context, conn net.Conn, _ Replication) error {
+	_, _ = io.Copy(io.Discard, conn)
+	return nil
 }
 
 // create makes a database.

@@ -5,30 +5,21 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
-// Socket buffers of a feed's connection, in bytes. Without a bound the kernel would let a reader that stalls
-// pile up megabytes.
-const (
-	feedSendBuffer    = 128 << 10
-	feedReceiveBuffer = 4 << 10
-)
+// socketBuffers are the sizes of a connection's buffers in the kernel, in bytes; 0: what the system gives it.
+type socketBuffers struct{ send, receive int }
 
-// rawConn is a connection taken over from the HTTP server. The server's buffers and request are given up, so
-// that an idle feed costs little more than its socket.
-type rawConn struct {
-	net.Conn
-	early []byte // what the client sent before the take-over and nobody has read yet
+// feedBuffers are those of a feed. Without a bound the kernel would let a reader that stalls pile up megabytes.
+func feedBuffers() socketBuffers { return socketBuffers{send: 128 << 10, receive: 4 << 10} }
 
-	mu       sync.Mutex // one writer at a time
-	deadline time.Time  // of writing, as it is set on the connection
-}
-
-// hijack takes the connection over. ok is false where the connection cannot be taken (HTTP/2, a test's
+// hijack takes the connection over. The server's buffers and request are given up, so that an idle feed costs
+// little more than its socket. ok is false where the connection cannot be taken (HTTP/2, a test's
 // recorder); nothing has happened then.
-func hijack(w *response) (conn *rawConn, ok bool, err error) {
+func hijack(w *response, buffers socketBuffers) (conn *websocket.Stream, ok bool, err error) {
 	if w.started() {
 		return nil, false, nil
 	}
@@ -37,13 +28,10 @@ func hijack(w *response) (conn *rawConn, ok bool, err error) {
 		return nil, false, nil
 	}
 	w.hijacked = true
-	conn = &rawConn{Conn: c}
-	if n := rw.Reader.Buffered(); n > 0 {
-		conn.early = make([]byte, n)
-		if _, err := io.ReadFull(rw.Reader, conn.early); err != nil {
-			c.Close()
-			return nil, true, fmt.Errorf("take over connection: %w", err)
-		}
+	early := make([]byte, rw.Reader.Buffered())
+	if _, err := io.ReadFull(rw.Reader, early); err != nil {
+		c.Close()
+		return nil, true, fmt.Errorf("take over connection: %w", err)
 	}
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		c.Close()
@@ -51,10 +39,14 @@ func hijack(w *response) (conn *rawConn, ok bool, err error) {
 	}
 	if tcp, ok := tcpConn(c); ok {
 		// Best effort: a socket without these limits works too.
-		_ = tcp.SetWriteBuffer(feedSendBuffer)
-		_ = tcp.SetReadBuffer(feedReceiveBuffer)
+		if buffers.send > 0 {
+			_ = tcp.SetWriteBuffer(buffers.send)
+		}
+		if buffers.receive > 0 {
+			_ = tcp.SetReadBuffer(buffers.receive)
+		}
 	}
-	return conn, true, nil
+	return websocket.NewStream(c, early), true, nil
 }
 
 // tcpConn finds the TCP connection under c.
@@ -71,37 +63,8 @@ func tcpConn(c net.Conn) (*net.TCPConn, bool) {
 	}
 }
 
-// Read reads first what the client had sent early.
-func (c *rawConn) Read(p []byte) (int, error) {
-	if len(c.early) > 0 {
-		n := copy(p, c.early)
-		if c.early = c.early[n:]; len(c.early) == 0 {
-			c.early = nil
-		}
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
-
-// writeWithin writes all of b within d, or a little longer: the deadline is moved only when less than d is left
-// of it, since each move costs as much as a small write. Writes of several goroutines do not mix.
-func (c *rawConn) writeWithin(b []byte, d time.Duration) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); c.deadline.Sub(now) < d {
-		c.deadline = now.Add(d + d/4)
-		if err := c.SetWriteDeadline(c.deadline); err != nil {
-			return fmt.Errorf("write to client: %w", err)
-		}
-	}
-	if _, err := c.Conn.Write(b); err != nil {
-		return fmt.Errorf("write to client: %w", err)
-	}
-	return nil
-}
-
 // writeHead writes the head of a response. Headers are those of h, plus Date.
-func (c *rawConn) writeHead(proto, status string, h http.Header, d time.Duration) error {
+func writeHead(c *websocket.Stream, proto, status string, h http.Header, d time.Duration) error {
 	b := append([]byte(nil), proto+" "+status+"\r\n"...)
 	if h.Get("Date") == "" {
 		b = append(b, "Date: "...)
@@ -113,7 +76,7 @@ func (c *rawConn) writeHead(proto, status string, h http.Header, d time.Duration
 		return fmt.Errorf("write response head: %w", err)
 	}
 	b = append(append(b, *head...), "\r\n"...)
-	return c.writeWithin(b, d)
+	return c.WriteWithin(b, d)
 }
 
 type headWriter []byte

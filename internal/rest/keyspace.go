@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
 )
 
 // keyspace is what the first segment of a path names: a database, and in it a collection
@@ -35,6 +36,16 @@ func parseKeyspace(s string) (keyspace, error) {
 		ks.scope = parts[1]
 	}
 	return ks, nil
+}
+
+// isDefault reports whether the keyspace is the default collection, by whatever name.
+func (ks keyspace) isDefault(cfg *config.Database) bool {
+	if ks.collection == "" {
+		return true
+	}
+	_, named := cfg.Scopes[config.DefaultName]
+	only := cfg.Scopes == nil || named && len(cfg.Scopes) == 1
+	return ks.collection == config.DefaultName && (ks.scope == config.DefaultName || ks.scope == "" && only)
 }
 
 // notFound is the error for a keyspace that is not configured.

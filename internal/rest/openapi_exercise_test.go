@@ -47,6 +47,7 @@ func (e *exercise) run() {
 		e.changes(l)
 	}
 	e.liveChanges()
+	e.replications()
 	e.tools()
 	e.compaction()
 	e.states()
@@ -61,6 +62,7 @@ func (e *exercise) start() {
 		AdminDeps: AdminDeps{
 			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), DataDir: e.t.TempDir(),
 		},
+		Replicate: readAll,
 	})
 	e.r.public, e.r.admin = e.r.server.Public(), e.r.server.Admin()
 }
@@ -462,26 +464,9 @@ func (e *exercise) changes(l listener) {
 // liveChanges opens feeds that last: a WebSocket, and beside it one too many for max_concurrent_replications.
 func (e *exercise) liveChanges() {
 	for _, l := range []listener{public, admin} {
-		srv := e.r.serveLoopback(e.handler(l))
-		const target = "/db/_changes?feed=websocket"
-		header := []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="}
-		req, err := http.NewRequestWithContext(e.t.Context(), "GET", srv.URL+target, nil)
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		for _, line := range header {
-			name, value, _ := strings.Cut(line, ": ")
-			req.Header.Set(name, value)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			e.t.Fatal(err)
-		}
-		e.check(l, "GET", target, "", reply{t: e.t, status: res.StatusCode, header: res.Header}, header...)
+		conn := e.webSocket(l, "/db/_changes?feed=websocket", wsHeaders)
 		e.call(l, "GET", "/db/_changes", "", 503)
 		e.call(l, "POST", "/db/_changes", "{}", 503)
-		// The feed is over when the server has closed its end too.
-		conn := res.Body.(io.ReadWriteCloser)
 		if _, err := conn.Write([]byte("\x88\x80\x00\x00\x00\x00")); err != nil {
 			e.t.Fatal(err)
 		}
@@ -489,7 +474,58 @@ func (e *exercise) liveChanges() {
 			e.t.Fatal(err)
 		}
 		conn.Close()
+		e.noFeeds()
 	}
+}
+
+// noFeeds waits until all feeds and replications are counted out. How long that takes after the end of the connection
+// is the kernel's affair.
+func (e *exercise) noFeeds() {
+	for e.r.server.feeds.count() > 0 {
+		runtime.Gosched()
+	}
+}
+
+// webSocket opens a WebSocket over a real connection.
+func (e *exercise) webSocket(l listener, target string, header []string) io.ReadWriteCloser {
+	e.t.Helper()
+	req, err := http.NewRequestWithContext(e.t.Context(), "GET", e.r.serveLoopback(e.handler(l)).URL+target, nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.check(l, "GET", target, "", reply{t: e.t, status: res.StatusCode, header: res.Header}, header...)
+	conn, ok := res.Body.(io.ReadWriteCloser)
+	if !ok {
+		e.t.Fatalf("%s: status %d is no WebSocket", target, res.StatusCode)
+	}
+	return conn
+}
+
+func (e *exercise) replications() {
+	const target = "/db/_blipsync"
+	for _, l := range []listener{public, admin} {
+		conn := e.webSocket(l, target+"?client=sgr2", offering(blip4))
+		e.call(l, "GET", target, "", 503, offering(blip4)...)
+		conn.Close()
+		e.noFeeds()
+		e.call(l, "GET", target, "", 426)
+		e.call(l, "GET", target, "", 500, offering("chat")...)
+		e.call(l, "GET", target, "", 403, offering(blip4, "Origin: http://elsewhere")...)
+		e.call(l, "GET", "/db.s.c/_blipsync", "", 400, offering(blip4)...)
+	}
+	token := e.call(public, "POST", "/db/_session?one_time=true", `{"name":"bob","password":"letmein"}`, 200).member("one_time_session_id")
+	conn := e.webSocket(public, target, offering(blip4+","+oneTimePrefix+token))
+	conn.Close()
+	e.call(public, "GET", target, "", 401, offering(blip4+","+oneTimePrefix+token)...)
+	e.noFeeds()
 }
 
 func (e *exercise) tools() {

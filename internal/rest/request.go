@@ -28,8 +28,9 @@ type request struct {
 	db       *database.Database
 
 	// Who asks. user is nil when admin is true, and on routes that need nobody.
-	user  *access.User
-	admin bool
+	user    *access.User
+	admin   bool
+	session string // id of the session that user was found by; "" if it was not by one
 
 	// For routes under {ks}:
 	coll   store.Collection

@@ -48,11 +48,12 @@ type routeFlags uint8
 
 // The flags.
 const (
-	anyState routeFlags = 1 << iota // reachable in every state of the database: † in gateway-rest.md §6
-	anyType                         // answers something else than JSON, and sees to Accept itself
-	hides                           // force_api_forbidden_errors applies: gateway-rest.md §5.1
-	writes                          // guest_read_only refuses it: gateway-rest.md §5.1
-	creates                         // the database need not exist
+	anyState   routeFlags = 1 << iota // reachable in every state of the database: † in gateway-rest.md §6
+	anyType                           // answers something else than JSON, and sees to Accept itself
+	hides                             // force_api_forbidden_errors applies: gateway-rest.md §5.1
+	writes                            // guest_read_only refuses it: gateway-rest.md §5.1
+	creates                           // the database need not exist
+	replicates                        // a one-time login may stand among the subprotocols; a keyspace is 400: replication.md §2
 )
 
 // handlerFunc answers a request, or returns the error to answer with.
@@ -79,6 +80,9 @@ func (s *Server) routes() []route {
 	all := s.routesDocuments()
 	all = append(all, s.routesPrincipals()...)
 	all = append(all, s.routesAdmin()...)
+	if s.replicate != nil {
+		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates, s.handleBLIPSync})
+	}
 	return all
 }
 

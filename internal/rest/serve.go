@@ -120,6 +120,9 @@ func (s *Server) findDatabase(r *request) error {
 		return err
 	}
 	r.keyspace = keyspace{text: text, db: text}
+	if r.route != nil && r.route.has(replicates) && strings.Contains(text, ".") {
+		return errNotKeyspace
+	}
 	if isKeyspace {
 		if r.keyspace, err = parseKeyspace(text); err != nil {
 			return err
@@ -198,7 +201,7 @@ func (s *Server) checkWho(r *request, missing error) error {
 
 // hasCredentials reports whether a request says who it is from.
 func hasCredentials(r *http.Request) bool {
-	return r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != ""
+	return r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" || oneTimeToken(r.Header) != ""
 }
 
 // openHandle makes the Handle of a request for a keyspace. Routes for every state of the database do without:

@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/gateway"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // Limits bound what one client can make the server do. Zero values mean the defaults.
@@ -26,8 +27,6 @@ type Limits struct {
 	BulkDocs int
 	// MultipartParts is the most parts of a multipart body.
 	MultipartParts int
-	// FeedsPerUser is the most feeds one user may have open.
-	FeedsPerUser int
 	// FeedBatch is the most entries a feed loads at a time.
 	FeedBatch int
 	// WriteTimeout is how long a feed or a long answer waits for a client that does not read.
@@ -42,7 +41,6 @@ const (
 	DefaultJSONDepth       = 128
 	DefaultBulkDocs        = 100_000
 	DefaultMultipartParts  = 1000
-	DefaultFeedsPerUser    = 1000
 	DefaultFeedBatch       = 500
 
 	DefaultWriteTimeout = 2 * time.Minute
@@ -55,7 +53,6 @@ func (l Limits) withDefaults() Limits {
 	l.JSONDepth = orDefault(l.JSONDepth, DefaultJSONDepth)
 	l.BulkDocs = orDefault(l.BulkDocs, DefaultBulkDocs)
 	l.MultipartParts = orDefault(l.MultipartParts, DefaultMultipartParts)
-	l.FeedsPerUser = orDefault(l.FeedsPerUser, DefaultFeedsPerUser)
 	l.FeedBatch = orDefault(l.FeedBatch, DefaultFeedBatch)
 	l.WriteTimeout = orDefault(l.WriteTimeout, DefaultWriteTimeout)
 	return l
@@ -76,6 +73,8 @@ type Deps struct {
 	Version string       // of the product, without the name
 	Limits  Limits
 	Admins  *access.AdminAccounts // who may log in to the admin and metrics listeners; nil: nobody
+	// Replicate serves the connections of /{db}/_blipsync; nil: there is no such URL.
+	Replicate ReplicateFunc
 	AdminDeps
 }
 
@@ -95,11 +94,14 @@ type Server struct {
 	jsonHeader   []string // value of Content-Type for JSON
 
 	buffers     bufferPool
-	chunks      sync.Pool    // of *chunk
+	chunks      sync.Pool // of *chunk
+	wsBuffers   websocket.Buffers
 	heldOutputs atomic.Int64 // outputs not closed yet
 	gzips       gzipPool
 	bodyMemory  memoryBudget
 	feeds       feedSet
+	logins      *logins
+	replicate   ReplicateFunc
 	workers     feedWorkers
 	watch       connWatch
 }
@@ -116,8 +118,10 @@ func NewServer(deps Deps) *Server {
 
 		serverHeader: []string{"tidegate/" + deps.Version},
 		jsonHeader:   []string{jsonType},
+		logins:       newLogins(),
+		replicate:    deps.Replicate,
 	}
-	s.feeds = feedSet{max: s.settings.MaxConcurrentReplications, perUsr: s.limits.FeedsPerUser, byUser: make(map[feedOwner]int)}
+	s.feeds = feedSet{max: s.settings.MaxConcurrentReplications, perUsr: s.settings.MaxReplicationsPerUser, byUser: make(map[feedOwner]int)}
 	s.authn = newAuthState(s.settings, deps.Admins)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

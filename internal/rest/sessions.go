@@ -143,6 +143,7 @@ func (s *Server) handleLogout(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	s.logins.sessionEnded(id)
 	w.Header().Del("Set-Cookie") // one that this request extended on its way here
 	s.expireSessionCookie(w, r)
 	return replyEmpty(w, http.StatusOK)
@@ -201,6 +202,7 @@ func (s *Server) handleDeleteSession(w http.ResponseWriter, r *request) error {
 	if err := r.db.Access().DeleteSession(r.ctx, id); err != nil {
 		return err
 	}
+	s.logins.sessionEnded(id)
 	return replyEmpty(w, http.StatusOK)
 }
 
@@ -229,5 +231,6 @@ func (s *Server) handleDeleteUserSession(w http.ResponseWriter, r *request) erro
 	if err := r.db.Access().DeleteUserSession(r.ctx, name, id); err != nil {
 		return err
 	}
+	s.logins.sessionEnded(id)
 	return replyEmpty(w, http.StatusOK)
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -10,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/telemetry"
@@ -96,9 +97,12 @@ func (s *Server) snapshot() telemetry.Snapshot {
 		snap.Databases = append(snap.Databases, databaseFigures(db))
 		snap.Own = append(snap.Own, ownFigures(db)...)
 	}
-	snap.Own = append(snap.Own, telemetry.Own{Name: "feeds", Help: "Open changes feeds.", Value: float64(s.feeds.count())})
+	snap.Own = append(snap.Own, telemetry.Own{Name: "feeds", Help: "Open changes feeds and replications.", Value: float64(s.feeds.count())})
 	if s.deps.StoreStats != nil {
 		snap.Own = append(snap.Own, storeFigures(s.deps.StoreStats())...)
+	}
+	if s.deps.BLIPStats != nil {
+		snap.Own = append(snap.Own, blipFigures(s.deps.BLIPStats)...)
 	}
 	return snap
 }
@@ -111,24 +115,24 @@ func databaseFigures(r *gateway.Running) telemetry.DatabaseFigures {
 		"public_rest_bytes_read":    h.BytesRead.Load(),
 		"public_rest_bytes_written": h.BytesWritten.Load(),
 	}
-	for name, v := range stats.Database() {
-		figures[name] = v
-	}
+	maps.Insert(figures, stats.Database())
+	maps.Insert(figures, stats.Replication.Database())
 	figures["high_seq_feed"] = figures["last_sequence_assigned_value"]
 	security := telemetry.Figures{
 		"auth_success_count": auth.AuthSuccess, "auth_failed_count": auth.AuthFailed, "total_auth_time": int64(auth.AuthTime),
 	}
-	for name, v := range stats.Security() {
-		security[name] = v
-	}
+	maps.Insert(security, stats.Security())
 	collections := map[string]telemetry.Figures{}
 	for _, c := range stats.Collections() {
-		collections[c.Name] = collectionFigures(c)
+		collections[c.Name] = maps.Collect(c.All())
 	}
 	return telemetry.DatabaseFigures{
 		Name: r.Name(),
 		Groups: map[string]telemetry.Figures{
 			telemetry.GroupDatabase: figures, telemetry.GroupSecurity: security,
+			telemetry.GroupPull:      maps.Collect(stats.Replication.Pull.All()),
+			telemetry.GroupPush:      maps.Collect(stats.Replication.Push.All()),
+			telemetry.GroupDeltaSync: maps.Collect(stats.Replication.Delta.All()),
 			telemetry.GroupCache: {
 				"high_seq_cached": figures["last_sequence_assigned_value"], "high_seq_stable": figures["last_sequence_assigned_value"],
 			},
@@ -137,21 +141,19 @@ func databaseFigures(r *gateway.Running) telemetry.DatabaseFigures {
 	}
 }
 
-func collectionFigures(c *database.CollectionStats) telemetry.Figures {
-	f := telemetry.Figures{}
-	for name, v := range c.All() {
-		f[name] = v
-	}
-	return f
-}
-
 // ownFigures are a database's statistics that the product does not have.
 func ownFigures(r *gateway.Running) []telemetry.Own {
 	label := [2]string{"database", r.Name()}
 	stats := r.Stats()
+	repl := &stats.Replication
 	own := []telemetry.Own{
 		{Name: "writes_repeated_total", Help: "Writes computed again because their document had moved.", Counter: true, Value: float64(stats.Moved.Load())},
 		{Name: "documents_expired_total", Help: "Documents that were deleted at their expiry.", Counter: true, Value: float64(stats.DocsExpired.Load())},
+		{Name: "replication_store_queue", Help: "Revisions that replications received and that wait to be stored.", Value: float64(repl.StoreQueue.Load())},
+		{Name: "replication_protocol_errors_total", Help: "Replications that were cut because the client broke the protocol.", Counter: true, Value: float64(repl.ProtocolErrors.Load())},
+		{Name: "replication_slow_readers_total", Help: "Replications that were cut because the client did not read.", Counter: true, Value: float64(repl.SlowReaders.Load())},
+		{Name: "replication_logins_ended_total", Help: "Replications that were cut because their login ended.", Counter: true, Value: float64(repl.LoginsEnded.Load())},
+		{Name: "feed_wakeups_total", Help: "Changes feeds that were asleep and were woken.", Counter: true, Value: float64(stats.FeedWakeups.Load())},
 	}
 	for i := range own {
 		own[i].Labels = [][2]string{label}
@@ -181,4 +183,27 @@ func storeFigures(st store.Stats) []telemetry.Own {
 		{Name: "store_disk_bytes", Help: "Bytes on disk.", Value: float64(st.DiskBytes)},
 		{Name: "store_queue", Help: "Transactions waiting to be committed.", Value: float64(st.QueueDepth)},
 	}
+}
+
+// blipFigures are the statistics of the framing of replications, of all databases together.
+func blipFigures(st *blip.Stats) []telemetry.Own {
+	own := []telemetry.Own{
+		{Name: "blip_connections", Help: "Open connections of the BLIP protocol.", Value: float64(st.Connections.Load())},
+		{Name: "blip_queued_messages", Help: "Messages that wait to be sent, or are being sent.", Value: float64(st.Queued.Load())},
+		{Name: "blip_protocol_errors_total", Help: "Times that a peer broke the rules of BLIP.", Counter: true, Value: float64(st.ProtocolErrors.Load())},
+		{Name: "blip_handler_panics_total", Help: "Messages whose handling failed by a fault of ours.", Counter: true, Value: float64(st.Panics.Load())},
+	}
+	for _, d := range []struct {
+		name string
+		*blip.Traffic
+	}{{"in", &st.In}, {"out", &st.Out}} {
+		labels := [][2]string{{"direction", d.name}}
+		own = append(own,
+			telemetry.Own{Name: "blip_messages_total", Help: "Whole messages.", Counter: true, Value: float64(d.Messages.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_frames_total", Help: "Frames, without acknowledgements.", Counter: true, Value: float64(d.Frames.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_wire_bytes_total", Help: "Bytes of frames, acknowledgements too.", Counter: true, Value: float64(d.WireBytes.Load()), Labels: labels},
+			telemetry.Own{Name: "blip_raw_bytes_total", Help: "Bytes of frames before compression.", Counter: true, Value: float64(d.RawBytes.Load()), Labels: labels},
+		)
+	}
+	return own
 }

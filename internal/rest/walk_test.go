@@ -32,6 +32,7 @@ var policy = map[listener]string{
 		login   DELETE /{db}/_session
 		login   GET /{db}/, HEAD /{db}/
 		login   POST /{db}/_ensure_full_commit
+		login   GET /{db}/_blipsync
 		login   GET /{ks}/{docid}, HEAD /{ks}/{docid}
 		write   POST /{ks}/, PUT /{ks}/{docid}, DELETE /{ks}/{docid}
 		login   GET /{ks}/{docid}/{attachment...}, HEAD /{ks}/{docid}/{attachment...}
@@ -53,6 +54,7 @@ var policy = map[listener]string{
 		db      POST /{db}/_ensure_full_commit, POST /{db}/_flush
 		db      GET /{db}/_index_init, POST /{db}/_index_init, GET /{db}/_compact, POST /{db}/_compact
 		db      POST /{db}/_offline, POST /{db}/_online
+		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync
 		db      GET /{ks}/_config/import_filter, PUT /{ks}/_config/import_filter, DELETE /{ks}/_config/import_filter
@@ -297,7 +299,7 @@ func (r *rig) withAdmins(startup string) *Server {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return NewServer(Deps{Gateway: r.gateway, Config: cfg, Version: "test", Admins: accounts})
+	return NewServer(Deps{Gateway: r.gateway, Config: cfg, Version: "test", Admins: accounts, Replicate: readAll})
 }
 
 func mustStartup(t testing.TB, src string) *config.Startup {

@@ -3,12 +3,14 @@ package telemetry
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 )
 
 // AppendExpvar appends the JSON of /_expvar (gateway-rest.md §22.1): every key of every group, 0 where there is
-// nothing to tell.
+// nothing to tell; and our own figures beside them.
 func AppendExpvar(b []byte, s Snapshot, cmdline []string) ([]byte, error) {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
@@ -29,8 +31,26 @@ func AppendExpvar(b []byte, s Snapshot, cmdline []string) ([]byte, error) {
 	all.add("memstats", mem)
 	all.add("cb", object{})
 	all.add("syncgateway", gateway)
+	all.add("tidegate", ownObject(s.Own))
 	out, err := json.Marshal(all)
 	return append(b, out...), err
+}
+
+// ownObject returns our own figures by their Prometheus names without the prefix, labels included.
+func ownObject(own []Own) object {
+	o := make(object, 0, len(own))
+	for _, figure := range own {
+		var labels []string
+		for _, l := range figure.Labels {
+			labels = append(labels, fmt.Sprintf("%s=%q", l[0], l[1]))
+		}
+		name := figure.Name
+		if len(labels) > 0 {
+			name += "{" + strings.Join(labels, ",") + "}"
+		}
+		o.add(name, figure.Value)
+	}
+	return o
 }
 
 // object returns a database's groups.

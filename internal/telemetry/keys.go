@@ -39,6 +39,19 @@ const (
 	groupCollections = "per_collection"
 )
 
+// Keys lists the names of a group of each database, as Figures uses them.
+func Keys(groupName string) []string {
+	var names []string
+	for _, g := range databaseGroups() {
+		if g.name == groupName {
+			for _, k := range g.keys {
+				names = append(names, k.name)
+			}
+		}
+	}
+	return names
+}
+
 // keys reads a list of names: a '~' in front marks a gauge, "a=b" gives Prometheus the name b.
 func keys(lists ...string) []key {
 	var all []key

@@ -10,7 +10,7 @@ type Figures map[string]int64
 type Snapshot struct {
 	Global    map[string]Figures // by the Group… names
 	Databases []DatabaseFigures
-	// Own are figures that the product does not have; Prometheus only.
+	// Own are figures that the product does not have.
 	Own []Own
 }
 

@@ -36,6 +36,7 @@ func TestEveryKeyIsInBothForms(t *testing.T) {
 			Global map[string]map[string]json.Number
 			PerDB  map[string]map[string]map[string]any `json:"per_db"`
 		}
+		Tidegate map[string]float64
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		t.Fatal(err)
@@ -71,6 +72,9 @@ func TestEveryKeyIsInBothForms(t *testing.T) {
 		if _, ok := m.SyncGateway.PerDB["db"][path[0]][path[1]]; !ok {
 			t.Errorf("_expvar lacks %v", path)
 		}
+	}
+	if m.Tidegate[`things_total{kind="x"}`] != 4 {
+		t.Errorf("our own figures: %v", m.Tidegate)
 	}
 }
 

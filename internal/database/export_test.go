@@ -1,0 +1,35 @@
+package database
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// WithoutVectors makes a document what it was before there were version vectors: as an older version of tidegate
+// wrote it.
+func (h *Handle) WithoutVectors(ctx context.Context, id string) error {
+	return h.db.st.Update(ctx, func(tx store.Tx) error {
+		rec, err := readRecord(tx, h.coll, id)
+		if err != nil {
+			return err
+		}
+		rec.vector.Current.Time = 0
+		if err := tx.Put(h.coll.docKey(id), rec.appendBinary(nil)); err != nil {
+			return err
+		}
+		rows := map[string][]byte{}
+		err = eachBody(tx, h.coll, id, func(rev string, y *body) error {
+			y.version.Time = 0
+			rows[rev] = bytes.Clone(y.appendBinary(nil))
+			return nil
+		})
+		for rev, value := range rows {
+			if err := tx.Put(h.coll.bodyPrefix(id).Name(rev), value); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+}

@@ -1,0 +1,75 @@
+package database
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tidegate/tidegate"
+)
+
+// maxClockSkew is how far ahead of our clock a peer may say that a version of our own source is. Only other nodes of
+// this database, or itself before its clock was set back, can have made one that is ahead at all.
+const maxClockSkew = 24 * time.Hour
+
+// errFuture is answered to a vector with versions of this database that it cannot have made yet.
+var errFuture = tidegate.Errorf(tidegate.Invalid, "Invalid version: it is from the future")
+
+// setVector computes the document's vector. As long as the current revision stays, the vector does; a revision
+// that a peer made brings its own; every other change of the current revision is a version of this database.
+func (e *edit) setVector() {
+	old := e.base.rec
+	was := old.vector
+	if i, exists := old.tree.Winner(); exists {
+		if e.winner != e.at && e.tree.At(e.winner).ID == old.tree.At(i).ID {
+			e.vector = was
+			return
+		}
+		if was.IsZero() { // the past of a document without a vector is its rev-tree ID
+			was.Current = tidegate.LegacyVersion(old.tree.At(i).ID)
+		}
+	}
+	own := e.winner == e.at
+	if own && !e.w.Vector.IsZero() {
+		e.vector = e.w.Vector.Over(was)
+	} else {
+		if !e.w.Vector.IsZero() {
+			was = e.w.Vector.Over(was) // the revision is known now, though an older one is current
+		}
+		source := e.h.db.opts.Source
+		e.vector = was.Next(tidegate.Version{Time: e.h.db.clock.Next(was.TimeOf(source)), Source: source})
+	}
+	if own {
+		e.body.version = e.vector.Current
+	}
+}
+
+// history returns where the new revision stands in the tree, newest first, itself included; nil if it is made
+// here, as a child of its parent. A peer's vector decides what is current, so the ancestry that came with it is used
+// only where it brings a new revision below the one that is current.
+func (e *edit) history(current tidegate.RevID) []tidegate.RevID {
+	w := e.w
+	switch {
+	case w.NewEdits:
+		return nil
+	case w.Vector.IsZero() || len(w.History) == 0:
+		return w.History
+	}
+	tree := e.base.rec.tree
+	if _, known := tree.Find(w.History[0]); known {
+		return nil
+	}
+	if current.IsZero() {
+		return w.History
+	}
+	if !slices.Contains(w.History[1:], current) {
+		return nil
+	}
+	// Nor may it contradict the tree, which would leave the current revision on a branch of its own. What is no
+	// history at all is refused when it is added.
+	tree = tree.Clone()
+	at, _, err := tree.AddHistory(w.History, tidegate.Rev{ID: w.History[0]})
+	if err == nil && !tree.IsAncestor(e.base.parent, at) {
+		return nil
+	}
+	return w.History
+}

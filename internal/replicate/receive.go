@@ -1,0 +1,440 @@
+package replicate
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/blip"
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/jsondoc"
+)
+
+// Bounds of what is stored in one batch. While one batch waits for the disk the next is prepared.
+const (
+	storeDocs    = 256
+	storeBytes   = 4 << 20
+	storesAtOnce = 2
+)
+
+// incomingRev is a revision that a peer sends, on its way into the database.
+type incomingRev struct {
+	r       *blip.Request
+	id, rev string
+	size    int
+	came    time.Time
+	w       *database.Write // once it lacks nothing
+	done    []func()        // give back what attachments hold
+}
+
+// revQueue stores the revisions of a collection in batches: as many as came while the batches before were stored. It
+// holds no goroutine while there are none.
+type revQueue struct {
+	coll *collection
+
+	mu     sync.Mutex
+	queue  []*incomingRev
+	stores int // batches being stored
+}
+
+func (q *revQueue) init(coll *collection) { q.coll = coll }
+
+// add takes a revision in. It does not wait.
+func (q *revQueue) add(in *incomingRev) {
+	q.coll.c.stats().StoreQueue.Add(1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = append(q.queue, in)
+	if q.stores < storesAtOnce {
+		q.stores++
+		go q.run()
+	}
+}
+
+func (q *revQueue) run() {
+	for batch := q.next(); len(batch) > 0; batch = q.next() {
+		err := q.coll.c.guard(profileRev, func() error { q.coll.store(batch); return nil })
+		for _, in := range batch {
+			if err != nil {
+				q.coll.c.fail(in.r, err) // those that were answered stay so
+			}
+			q.coll.c.stats().StoreQueue.Add(-1)
+		}
+	}
+}
+
+// next takes the next batch; none, and one goroutine less, if nothing waits.
+func (q *revQueue) next() []*incomingRev {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, size := 0, 0
+	for n < len(q.queue) && n < storeDocs {
+		size += q.queue[n].size
+		if size > storeBytes && n > 0 {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		q.queue = nil
+		q.stores--
+		return nil
+	}
+	batch := q.queue[:n:n]
+	q.queue = q.queue[n:]
+	return batch
+}
+
+// handleRev takes a revision in (replication.md §5.8). It runs on the goroutine that reads the connection.
+func (coll *collection) handleRev(r *blip.Request) error {
+	in := &incomingRev{r: r, size: len(r.Body()), came: time.Now()}
+	var ok, ok2 bool
+	in.id, ok = r.Property("id")
+	in.rev, ok2 = r.Property("rev")
+	switch {
+	case !ok || !ok2:
+		return coll.refused(errNoRevID)
+	case coll.c.peer.ReadOnly:
+		return coll.refused(errGuestReadOnly)
+	}
+	coll.puts.add(in)
+	return nil
+}
+
+// refused counts a revision that is not taken and returns err.
+func (coll *collection) refused(err error) error {
+	coll.c.stats().Push.DocErrors.Add(1)
+	return err
+}
+
+// store stores a batch of revisions and answers each.
+func (coll *collection) store(batch []*incomingRev) {
+	ctx := coll.c.ctx()
+	h, err := coll.principal(ctx)
+	if err != nil {
+		for _, in := range batch {
+			coll.answer(in, err)
+		}
+		return
+	}
+	ready, writes := make([]*incomingRev, 0, len(batch)), make([]*database.Write, 0, len(batch))
+	for _, in := range batch {
+		if in.w == nil {
+			later, err := coll.parse(in)
+			if err != nil {
+				coll.answer(in, err)
+				continue
+			}
+			if later {
+				continue
+			}
+		}
+		ready, writes = append(ready, in), append(writes, in.w)
+	}
+	for i, res := range h.PutAll(ctx, writes) {
+		coll.answer(ready[i], res.Err)
+	}
+}
+
+// answer tells the peer what became of its revision.
+func (coll *collection) answer(in *incomingRev, err error) {
+	for _, release := range in.done {
+		release()
+	}
+	in.done = nil
+	stats := &coll.c.stats().Push
+	if err != nil {
+		stats.DocErrors.Add(1)
+		coll.c.fail(in.r, err)
+	} else {
+		stats.Docs.Add(1)
+		in.r.Respond(&blip.Message{})
+	}
+	stats.WriteTime.Add(int64(time.Since(in.came)))
+	in.r.Release()
+}
+
+// parse makes a write of a revision. later: it needs something first, and comes again when it has it.
+func (coll *collection) parse(in *incomingRev) (later bool, err error) {
+	if _, ok := in.r.Property("deltaSrc"); ok && !truth(in.r, "deleted") {
+		coll.c.revs.do(func() { coll.prepare(in, coll.applyDelta) })
+		return true, nil
+	}
+	w, err := coll.write(in, in.r.Body())
+	if err != nil {
+		return false, err
+	}
+	if len(w.Attachments) == 0 {
+		in.w = w
+		in.r.Release() // the write has memory of its own
+		return false, nil
+	}
+	coll.c.revs.do(func() {
+		coll.prepare(in, func(context.Context, *database.Handle, *incomingRev) (*database.Write, error) { return w, nil })
+	})
+	return true, nil
+}
+
+// prepare gets what a revision needs from the store and the peer, and hands it over to be stored.
+func (coll *collection) prepare(in *incomingRev, write func(context.Context, *database.Handle, *incomingRev) (*database.Write, error)) {
+	err := coll.c.guard(profileRev, func() error {
+		ctx := coll.c.ctx()
+		h, err := coll.principal(ctx)
+		if err != nil {
+			return err
+		}
+		w, err := write(ctx, h, in)
+		if err != nil {
+			return err
+		}
+		if err := coll.fetchAttachments(ctx, h, in, w); err != nil {
+			return err
+		}
+		in.w = w
+		return nil
+	})
+	if err != nil {
+		coll.answer(in, err)
+		return
+	}
+	in.r.Release()
+	coll.puts.add(in)
+}
+
+// write makes a write of a revision's properties and body.
+func (coll *collection) write(in *incomingRev, body []byte) (*database.Write, error) {
+	doc, err := jsondoc.Split(body, coll.c.peer.DB.JSONLimits(), true)
+	if err != nil {
+		return nil, bodyError(err)
+	}
+	if err := checkMembers(doc); err != nil {
+		return nil, err
+	}
+	w := &database.Write{ID: in.id, Body: doc.Body, Deleted: truth(in.r, "deleted"), Exp: doc.Exp, Gateway: coll.c.peer.Gateway}
+	if err := coll.setHistory(w, in); err != nil {
+		return nil, err
+	}
+	if text, ok := in.r.Property("noconflicts"); ok {
+		if w.NoConflicts, err = parseTruth(text); err != nil {
+			return nil, err
+		}
+	}
+	w.Attachments, err = database.ParseAttachments(doc.Attachments)
+	return w, err
+}
+
+// errVector is the answer to a version vector that makes no sense.
+var errVector = statusError(tidegate.Invalid, http.StatusUnprocessableEntity, "Invalid version vector")
+
+// setHistory reads the properties that say which revision it is, and what came before it (replication.md §4).
+func (coll *collection) setHistory(w *database.Write, in *incomingRev) (err error) {
+	history, _ := in.r.Property("history")
+	if coll.c.peer.Version < V4 || tidegate.IsTreeRev(in.rev) {
+		rev, err := tidegate.ParseRevID(in.rev)
+		if err != nil {
+			return err
+		}
+		w.History, err = tidegate.ParseRevHistory(rev, history)
+		return err
+	}
+	current, err := tidegate.ParseVersion(in.rev)
+	if err != nil {
+		return errVector
+	}
+	if w.Vector, w.Legacy, err = tidegate.ParseVersionHistory(current, history); err != nil {
+		return errVector
+	}
+	if tree, ok := in.r.Property("revTree"); ok {
+		own, older, _ := strings.Cut(tree, ",")
+		rev, err := tidegate.ParseRevID(strings.TrimSpace(own))
+		if err != nil {
+			return err
+		}
+		w.History, err = tidegate.ParseRevHistory(rev, older)
+		return err
+	}
+	return nil
+}
+
+// checkMembers refuses bodies with members that are the server's (replication.md §5.8).
+func checkMembers(doc *jsondoc.Doc) error {
+	switch {
+	case doc.HasID || doc.HasRev || doc.HasDeleted || doc.Revisions != nil:
+		return errReserved
+	case doc.Removed:
+		return errRemoved
+	case doc.Purged:
+		return errPurged
+	}
+	for _, name := range doc.Unknown {
+		if name == "_sync" {
+			return errReserved
+		}
+		if strings.HasPrefix(name, "_sync_") {
+			return errSyncPrefix
+		}
+	}
+	return nil
+}
+
+// parseTruth reads a boolean that must be one.
+func parseTruth(text string) (bool, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n != 0, nil
+	}
+	b, err := strconv.ParseBool(strings.ToLower(text))
+	if err != nil {
+		return false, errBadNoConflicts
+	}
+	return b, nil
+}
+
+// truthOf is truth for a property that was read already.
+func truthOf(text string, ok bool) bool {
+	if !ok {
+		return false
+	}
+	b, err := parseTruth(text)
+	return err == nil && b
+}
+
+// positive reads a number that is not negative; anything else is 0.
+func positive(text string) int {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// handleNoRev takes note that a revision will not come. The peer drives the replication and keeps its own account.
+func (coll *collection) handleNoRev(r *blip.Request) error {
+	r.Release()
+	return nil
+}
+
+// handleProposeChanges answers which of the peer's revisions it may send (replication.md §5.7).
+func (coll *collection) handleProposeChanges(r *blip.Request) error {
+	start := time.Now()
+	rows, err := parseProposals(r.Body())
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		r.Respond(&blip.Message{})
+		return nil
+	}
+	h, err := coll.principal(coll.c.ctx())
+	if err != nil {
+		return err
+	}
+	proposals := make([]database.Proposal, len(rows))
+	for i, row := range rows {
+		proposals[i] = database.Proposal{ID: row.id, Rev: row.rev, Parent: row.parent}
+	}
+	verdicts, err := h.Propose(coll.c.ctx(), proposals)
+	if err != nil {
+		return err
+	}
+	coll.c.countProposals(len(rows), start)
+	m := &blip.Message{Body: appendVerdicts(nil, verdicts, truth(r, "conflictIncludesRev"))}
+	m.Compress = len(m.Body) >= smallestCompressedReply
+	if coll.c.peer.Deltas {
+		m.Properties.Add("deltas", "true")
+	}
+	m.Properties.AddInt("maxHistory", proposedHistory)
+	r.Respond(m)
+	return nil
+}
+
+// proposedHistory is how many ancestors pushed revisions are to name: enough to find the deletion of a document that was
+// edited while its deletion was unknown (device-sync.md §12.7).
+const proposedHistory = 100
+
+// appendVerdicts appends the answer to proposeChanges: statuses without the zeros at the end.
+func appendVerdicts(b []byte, verdicts []database.Verdict, withRev bool) []byte {
+	n := len(verdicts)
+	for n > 0 && verdicts[n-1].Status == 0 {
+		n--
+	}
+	b = append(b, '[')
+	for i, v := range verdicts[:n] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if v.Status == 409 && withRev && v.Rev != "" {
+			b = append(tidegate.AppendJSONString(append(b, `{"status":409,"rev":`...), v.Rev), '}')
+			continue
+		}
+		b = strconv.AppendInt(b, int64(v.Status), 10)
+	}
+	return append(b, ']')
+}
+
+// handleChanges answers which of the revisions that the peer offers are wanted (replication.md §5.6).
+func (coll *collection) handleChanges(r *blip.Request) error {
+	start := time.Now()
+	db := coll.c.peer.DB
+	if !db.AllowConflicts() && !truth(r, "ignoreNoConflicts") {
+		return errUseProposals
+	}
+	rows, err := parseChanges(r.Body())
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		r.Respond(&blip.Message{Body: []byte("[]")})
+		return nil
+	}
+	h, err := coll.principal(coll.c.ctx())
+	if err != nil {
+		return err
+	}
+	offers := make([]database.Offer, len(rows))
+	for i, row := range rows {
+		offers[i] = database.Offer{ID: row.id, Rev: row.rev}
+	}
+	answers, err := h.Offered(coll.c.ctx(), offers, knownAncestors)
+	if err != nil {
+		return err
+	}
+	coll.c.countProposals(len(rows), start)
+	m := &blip.Message{Body: appendAnswers(nil, answers)}
+	m.Compress = len(m.Body) >= smallestCompressedReply
+	m.Properties.AddInt("maxHistory", proposedHistory)
+	if coll.c.peer.Deltas {
+		m.Properties.Add("deltas", "true")
+	}
+	r.Respond(m)
+	return nil
+}
+
+// knownAncestors is how many revisions that are here are named for each that is wanted.
+const knownAncestors = 10
+
+// appendAnswers appends the answer to changes.
+func appendAnswers(b []byte, answers []database.Wish) []byte {
+	b = append(b, '[')
+	for i, a := range answers {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if !a.Wanted || a.Err != nil {
+			b = append(b, '0')
+			continue
+		}
+		b = append(b, '[')
+		for k, rev := range a.Known {
+			if k > 0 {
+				b = append(b, ',')
+			}
+			b = tidegate.AppendJSONString(b, rev)
+		}
+		b = append(b, ']')
+	}
+	return append(b, ']')
+}

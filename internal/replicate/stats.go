@@ -1,0 +1,61 @@
+package replicate
+
+import (
+	"time"
+
+	"github.com/tidegate/tidegate/internal/database"
+)
+
+// stats are the counters of the connection's database.
+func (c *connection) stats() *database.ReplicationStats { return &c.peer.DB.Stats().Replication }
+
+// countProposals counts a list of changes that was looked at.
+func (c *connection) countProposals(rows int, start time.Time) {
+	push := &c.stats().Push
+	push.Proposals.Add(int64(rows))
+	push.ProposalTime.Add(int64(time.Since(start)))
+}
+
+// countStart counts a subscription in.
+func (s *subscription) countStart() {
+	pull := &s.coll.c.stats().Pull
+	pull.Active.Add(1)
+	if s.o.continuous {
+		pull.ActiveContinuous.Add(1)
+		pull.TotalContinuous.Add(1)
+	} else {
+		pull.ActiveOneShot.Add(1)
+		pull.TotalOneShot.Add(1)
+	}
+	if s.o.since.Seq == 0 && s.o.since.Trigger == 0 {
+		pull.SinceZero.Add(1)
+	}
+}
+
+// countEnd counts a subscription out.
+func (s *subscription) countEnd() {
+	pull := &s.coll.c.stats().Pull
+	pull.Active.Add(-1)
+	if s.o.continuous {
+		pull.ActiveContinuous.Add(-1)
+	} else {
+		pull.ActiveOneShot.Add(-1)
+	}
+	s.countIdle(false)
+}
+
+// countCaughtUp counts that a subscription has come to the end for the first time.
+func (s *subscription) countCaughtUp() { s.coll.c.stats().Pull.TotalCaughtUp.Add(1) }
+
+// countIdle keeps the number of continuous subscriptions that have nothing to send.
+func (s *subscription) countIdle(idle bool) {
+	if !s.o.continuous || s.idle == idle {
+		return
+	}
+	s.idle = idle
+	if idle {
+		s.coll.c.stats().Pull.CaughtUp.Add(1)
+	} else {
+		s.coll.c.stats().Pull.CaughtUp.Add(-1)
+	}
+}

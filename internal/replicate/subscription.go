@@ -1,0 +1,357 @@
+package replicate
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/blip"
+	"github.com/tidegate/tidegate/internal/database"
+)
+
+// changesWindow is how many lists of changes may be unanswered at a time: the next is read and sent while the peer
+// thinks about one (replication.md §11).
+const changesWindow = 2
+
+// subscription is the sender: it offers what a feed brings and sends what the peer asks for.
+//
+// It works in turns (see actor), each on a goroutine that ends when there is nothing to do, so an idle subscription is
+// this struct and its place in the hub's lists.
+type subscription struct {
+	actor
+	coll *collection
+	o    subscriptionOptions
+	ctx  context.Context // ends with the subscription
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	answers []*answer // come from the peer, to be dealt with
+	waiting int       // lists that are not answered
+	ended   bool
+
+	// The rest is the turn's:
+	feed      *database.Feed
+	live      bool // the first catching up is over: what activeOnly left out comes now
+	told      bool // the peer knows that it has caught up
+	exhausted bool // a one-shot feed has brought everything
+	closed    bool
+	idle      bool // it is counted as caught up
+}
+
+// sentRow is a row that was offered, kept until it is answered.
+type sentRow struct {
+	change tidegate.Change
+	rev    string // as it was offered
+}
+
+// answer is a peer's answer to a list of changes: the rows it wants.
+type answer struct {
+	rows       []sentRow
+	known      [][]string // for each row, what the peer has of the document
+	maxHistory int        // ancestors to be named at the most; 0: all
+	whole      bool       // deltas were tried and could not be applied
+}
+
+// subscribe begins a subscription. The caller wakes it.
+func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*subscription, error) {
+	coll.mu.Lock()
+	defer coll.mu.Unlock()
+	if coll.sub != nil && !coll.sub.over() {
+		return nil, errSubscribed
+	}
+	s := &subscription{coll: coll, o: o}
+	s.turn = s.run
+	var err error
+	if s.feed, err = h.Changes(coll.c.ctx(), database.ChangesOptions{Request: o.request(o.since, o.activeOnly)}); err != nil {
+		return nil, err
+	}
+	s.live = !o.activeOnly
+	s.ctx, s.stop = context.WithCancel(coll.c.ctx())
+	coll.sub = s
+	s.countStart()
+	return s, nil
+}
+
+// over reports whether a new subscription may take its place.
+func (s *subscription) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// end ends the subscription soon. It is idempotent.
+func (s *subscription) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.stop()
+	s.wake()
+}
+
+// run is a turn: it does all there is to do.
+func (s *subscription) run() {
+	err := s.coll.c.guard(profileChanges, func() error {
+		for {
+			if more, err := s.step(); err != nil || !more {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		s.failed(err)
+	}
+}
+
+// step does the next thing. more is false if there is nothing to do until the subscription is woken.
+func (s *subscription) step() (more bool, err error) {
+	if s.closed {
+		return false, nil
+	}
+	if s.over() {
+		s.close()
+		return false, nil
+	}
+	a, waiting := s.next()
+	switch {
+	case a != nil:
+		return true, s.send(a)
+	case s.exhausted && waiting == 0:
+		s.end()
+		return true, nil
+	case s.exhausted || waiting >= changesWindow:
+		return false, nil
+	}
+	return s.offer()
+}
+
+// next takes the next answer; waiting is how many lists are unanswered.
+func (s *subscription) next() (a *answer, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.answers) > 0 {
+		a = s.answers[0]
+		s.answers[0] = nil
+		s.answers = s.answers[1:]
+	}
+	return a, s.waiting
+}
+
+// failed ends the connection: a feed that breaks off would look like one that is idle.
+func (s *subscription) failed(err error) {
+	s.end()
+	if s.ctx.Err() != nil && s.coll.c.ctx().Err() != nil {
+		return // it has ended already
+	}
+	switch tidegate.ErrorCode(err) {
+	case tidegate.NotFound, tidegate.Unauthorized, tidegate.Forbidden, tidegate.Canceled:
+	default:
+		s.coll.c.log.LogAttrs(s.ctx, slog.LevelError, "changes feed failed", slog.Any("error", err))
+	}
+	s.coll.c.conn.Drop(err)
+}
+
+// close gives back what the subscription holds.
+func (s *subscription) close() {
+	s.closed = true
+	s.stop()
+	s.feed.Close()
+	s.countEnd()
+}
+
+// offer sends the next rows of the feed, or tells the peer that it has caught up and waits.
+func (s *subscription) offer() (more bool, err error) {
+	entries, body, rows, err := s.read()
+	if err != nil {
+		return false, err
+	}
+	if len(entries) == 0 {
+		return s.caughtUp()
+	}
+	if len(rows) == 0 {
+		return true, nil
+	}
+	m := s.coll.message(profileChanges)
+	m.Body, m.Urgent, m.Compress = body, true, true
+	if s.o.gateway {
+		m.Properties.Add("ignoreNoConflicts", "true")
+	}
+	s.mu.Lock()
+	s.waiting++
+	s.mu.Unlock()
+	return true, s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) { s.answered(rows, r) })
+}
+
+// read reads the next entries and makes rows of them.
+func (s *subscription) read() (entries []tidegate.Change, body []byte, rows []sentRow, err error) {
+	done, err := s.coll.c.srv.reading(s.ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer done()
+	if entries, err = s.feed.Next(s.ctx, s.o.batch); err != nil || len(entries) == 0 {
+		return nil, nil, nil, err
+	}
+	rows, err = s.rows(entries)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	body = append(make([]byte, 0, 80*len(rows)), '[')
+	for i := range rows {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		c := &rows[i].change
+		body = appendChangeRow(body, s.coll.c.peer.Version, c.Seq, c.ID, rows[i].rev, rowFlags(c))
+	}
+	return entries, append(body, ']'), rows, nil
+}
+
+// rowFlags are the bits of a row in versions 3 and 4.
+func rowFlags(c *tidegate.Change) int {
+	flags := 0
+	if c.Deleted {
+		flags |= flagDeleted
+	}
+	switch {
+	case c.Revoked:
+		flags |= flagRevoked
+	case c.Left:
+		flags |= flagRemoved
+	}
+	return flags
+}
+
+// rows makes rows of those entries that this peer is told of.
+func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
+	v := s.coll.c.peer.Version
+	rows := make([]sentRow, 0, len(entries))
+	for i := range entries {
+		c := &entries[i]
+		switch {
+		case len(c.Revs) == 0: // about a user, not a document
+			continue
+		case v >= V3 && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
+			continue // replication.md §6: told only to whom asked for it
+		}
+		rev := c.Revs[0].String()
+		if !s.o.gateway && !readable(rev) {
+			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a revision has an ID that Couchbase Lite cannot read; it is not sent")
+			continue
+		}
+		rows = append(rows, sentRow{change: *c, rev: rev})
+	}
+	if v < V4 || len(rows) == 0 {
+		return rows, nil
+	}
+	return rows, s.versions(rows)
+}
+
+// readable reports whether Couchbase Lite takes a revision's ID: an odd number of digits, or others than hex, ends
+// its replication for good (replication.md §16, 14).
+func readable(rev string) bool {
+	id, err := tidegate.ParseRevID(rev)
+	if err != nil || len(id.Digest) == 0 || len(id.Digest)%2 != 0 {
+		return false
+	}
+	for i := range len(id.Digest) {
+		c := id.Digest[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// caughtUp is what follows when the feed has nothing.
+func (s *subscription) caughtUp() (more bool, err error) {
+	if !s.told {
+		s.told = true
+		m := s.coll.message(profileChanges)
+		m.Body, m.NoReply = []byte("null"), true
+		if s.o.gateway {
+			m.Properties.Add("ignoreNoConflicts", "true")
+		}
+		if err := s.coll.c.conn.Send(s.ctx, m, nil); err != nil {
+			return false, err
+		}
+		s.countCaughtUp()
+	}
+	if s.feed.Done() {
+		s.exhausted = true
+		return true, nil
+	}
+	if !s.live {
+		return true, s.goLive()
+	}
+	return s.feed.Arm(s.wake)
+}
+
+// goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
+// (replication.md §5.4).
+func (s *subscription) goLive() error {
+	h, err := s.coll.principal(s.ctx)
+	if err != nil {
+		return err
+	}
+	feed, err := h.Changes(s.ctx, database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
+	if err != nil {
+		return err
+	}
+	s.feed.Close()
+	s.feed, s.live = feed, true
+	return nil
+}
+
+// answered takes the peer's answer to a list of changes. It runs on the goroutine that reads the connection.
+func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
+	defer r.Release()
+	a, err := s.parseAnswer(rows, r)
+	if err != nil && s.ctx.Err() == nil {
+		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
+	}
+	s.mu.Lock()
+	s.waiting--
+	if a != nil {
+		s.answers = append(s.answers, a)
+	}
+	s.mu.Unlock()
+	s.wake()
+}
+
+// parseAnswer reads the answer; nil if nothing is wanted. A peer that refuses the list gets nothing of it
+// (replication.md §5.6).
+func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, error) {
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if truthOf(r.Property("deltas")) {
+		s.coll.c.deltas.Store(true)
+	}
+	all, err := parseWanted(r.Body(), len(rows))
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{}
+	if text, ok := r.Property("maxHistory"); ok {
+		a.maxHistory = positive(text)
+	}
+	for i, w := range all {
+		if w.send {
+			a.rows = append(a.rows, rows[i])
+			a.known = append(a.known, w.known)
+		}
+	}
+	if len(a.rows) == 0 {
+		return nil, nil
+	}
+	return a, nil
+}
+
+// retry has rows sent again, whole.
+func (s *subscription) retry(rows []sentRow, known [][]string, maxHistory int) {
+	s.mu.Lock()
+	s.answers = append(s.answers, &answer{rows: rows, known: known, maxHistory: maxHistory, whole: true})
+	s.mu.Unlock()
+	s.wake()
+}

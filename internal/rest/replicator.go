@@ -1,0 +1,45 @@
+package rest
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/blip"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/replicate"
+	"github.com/tidegate/tidegate/internal/websocket"
+)
+
+// maxFrame is the longest BLIP frame that is accepted, in bytes (blip.md §13).
+const maxFrame = 1 << 20
+
+// Replicator speaks the replication protocol for all connections of a process. stats, if not nil, are the framing's
+// counters.
+func Replicator(b config.BLIPSettings, stats *blip.Stats, log *slog.Logger) ReplicateFunc {
+	server := replicate.NewServer(replicate.Options{
+		Blip: blip.Options{
+			Compression: b.Compression, MaxMessage: b.MessageBytes, MaxPending: b.ReceiveBytes,
+			Budget: blip.NewBudget(b.ReceiveBytesTotal), SendQueue: int(b.SendQueueBytes), Pool: blip.NewPool(0), Stats: stats,
+		},
+		ChangesBatches: b.ChangesBatches, Revs: b.Revs, Logger: log,
+	})
+	buffers := new(websocket.Buffers)
+	return func(ctx context.Context, conn net.Conn, r Replication) error {
+		ws := websocket.Server(websocket.NewStream(conn, nil), websocket.Options{
+			ReadLimit: maxFrame, WriteTimeout: b.SlowReaderTimeout, PingAfter: b.PingInterval, PongTimeout: pongTimeout, Buffers: buffers,
+		})
+		p := replicate.Peer{
+			DB: r.DB, Admin: r.User == nil, ReadOnly: r.ReadOnly, HideMissing: r.HideMissing,
+			Version: replicate.Version(r.Version), Gateway: r.Peer != "", Deltas: r.DeltaSync,
+		}
+		if r.User != nil {
+			p.User = r.User.PrincipalName()
+		}
+		return server.Serve(ctx, ws, p)
+	}
+}
+
+// pongTimeout is how long a pinged client may be silent.
+const pongTimeout = 20 * time.Second
