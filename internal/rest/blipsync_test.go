@@ -206,7 +206,7 @@ func TestBLIPLimits(t *testing.T) {
 
 // what a handshake hands over, and bytes that came early.
 func TestBLIPHandsOver(t *testing.T) {
-	const database = `{"guest":{"disabled":false},"delta_sync":{"enabled":true},"max_attachment_bytes":1234,
+	const database = `{"guest":{"disabled":false},"delta_sync":{"enabled":true},
 		"unsupported":{"guest_read_only":true,"force_api_forbidden_errors":true}}`
 	got := make(chan Replication)
 	replicate := func(_ context.Context, conn net.Conn, what Replication) error {
@@ -247,7 +247,7 @@ func TestBLIPHandsOver(t *testing.T) {
 				user = what.User.PrincipalName()
 			}
 			if user != tt.user || what.Version != tt.want.Version || what.Peer != tt.want.Peer || what.ReadOnly != tt.want.ReadOnly ||
-				what.HideMissing != tt.want.HideMissing || !what.DeltaSync || what.MaxAttachmentBytes != 1234 || what.Limits.Revs != 5 ||
+				what.HideMissing != tt.want.HideMissing || !what.DeltaSync || what.Limits.Revs != 5 ||
 				what.DB.Name() != "db" || what.ID == "" {
 				t.Errorf("%s as %q: %+v", tt.target, user, what)
 			}

@@ -31,8 +31,6 @@ type Replication struct {
 	HideMissing bool
 	// DeltaSync: deltas are sent and taken.
 	DeltaSync bool
-	// MaxAttachmentBytes bounds each attachment.
-	MaxAttachmentBytes int64
 	// Limits bound the connection.
 	Limits config.BLIPSettings
 }
@@ -81,8 +79,8 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 		DB: db, User: r.user, Version: version, ID: newCorrelationID(),
 		ReadOnly:    r.isGuest() && settings.GuestReadOnly,
 		HideMissing: r.listener == public && settings.ForceAPIForbidden,
-		DeltaSync:   settings.DeltaSync, MaxAttachmentBytes: settings.MaxAttachmentBytes,
-		Limits: s.settings.BLIP,
+		DeltaSync:   settings.DeltaSync,
+		Limits:      s.settings.BLIP,
 	}
 	if r.q.text("client") == "sgr2" {
 		c.what.Peer = "sgr2"
