@@ -10,8 +10,11 @@ import { fileURLToPath } from 'node:url'
 
 const PATIENCE = 120_000 // ms; a test that waits this long has failed
 
-export async function startClient () {
-  const command = process.env.CBL_DRIVER || fileURLToPath(new URL('cbl/driver.sh', import.meta.url))
+const OWN = fileURLToPath(new URL('cbl/driver.sh', import.meta.url))
+
+// startClient starts a driver: the chosen one, or with { own: true } the one in cbl/ whatever is chosen.
+export async function startClient ({ own = false } = {}) {
+  const command = (!own && process.env.CBL_DRIVER) || OWN
   const directory = mkdtempSync(join(tmpdir(), 'tidegate-cbl-'))
   const client = new Client(spawn(command, [directory], { stdio: ['pipe', 'pipe', 'inherit'] }), directory)
   client.hello = await client.call('hello')
