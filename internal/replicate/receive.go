@@ -244,7 +244,10 @@ func (coll *collection) setHistory(w *database.Write, in *incomingRev) (err erro
 		if err != nil {
 			return err
 		}
-		w.History, err = tidegate.ParseRevHistory(rev, history)
+		if w.History, err = tidegate.ParseRevHistory(rev, history); err != nil {
+			return err
+		}
+		w.DeletedBranch, err = deletedBranch(in.r)
 		return err
 	}
 	current, err := tidegate.ParseVersion(in.rev)
@@ -285,6 +288,20 @@ func checkMembers(doc *jsondoc.Doc) error {
 		}
 	}
 	return nil
+}
+
+// deletedBranch reads the history of the tombstone by which a peer closed the branch that lost to its revision.
+func deletedBranch(r *blip.Request) ([]tidegate.RevID, error) {
+	text, ok := r.Property("deleted_branch")
+	if !ok {
+		return nil, nil
+	}
+	own, older, _ := strings.Cut(text, ",")
+	rev, err := tidegate.ParseRevID(strings.TrimSpace(own))
+	if err != nil {
+		return nil, err
+	}
+	return tidegate.ParseRevHistory(rev, older)
 }
 
 // parseTruth reads a boolean that must be one.
@@ -404,7 +421,11 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 	for i, row := range rows {
 		offers[i] = database.Offer{ID: row.id, Rev: row.rev}
 	}
-	answers, err := h.Offered(coll.c.ctx(), offers, knownAncestors)
+	known := knownAncestors
+	if coll.c.peer.Version >= V4 && !coll.c.peer.Gateway {
+		known = 1 // the version; gateways are told the rev-tree ID too
+	}
+	answers, err := h.Offered(coll.c.ctx(), offers, known)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	if isRemoval(&row.change) {
 		sent = &database.Sendable{Doc: removal(row, sent.Doc)}
 	}
-	if sent.Doc == nil {
+	if sent.Doc == nil || sent.Replaced && !s.inFilter(sent.Doc) {
 		return s.sendNoRev(row, tidegate.ErrMissing)
 	}
 	m, reply, err := s.revMessage(a, i, sent)
@@ -79,6 +79,19 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	pull.RevsSent.Add(1)
 	pull.RevLatency.Add(int64(time.Since(asked)))
 	return nil
+}
+
+// inFilter reports whether a document is in one of the channels that the peer asked for.
+func (s *subscription) inFilter(doc *database.Document) bool {
+	if s.o.channels == nil {
+		return true
+	}
+	for _, name := range s.o.channels {
+		if name == tidegate.AllChannels || doc.Channels.Has(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isRemoval reports whether a row says that the document is out of the reader's sight, deletions apart.
