@@ -23,22 +23,25 @@ func TestDeletedBranch(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
+		gone    bool     // the current revision is a deletion
 		deleted bool     // the new revision
 		branch  []string // the tombstone's history
 		code    tidegate.Code
 		current string
 	}{
-		{"closes the current one", false, []string{"3-dd", "2-bb"}, 0, "2-cc"},
-		{"with all of its history", false, []string{"3-dd", "2-bb", "1-aa"}, 0, "2-cc"},
-		{"both are deletions", true, []string{"3-dd", "2-bb"}, 0, "3-dd"},
-		{"of something else", false, []string{"3-dd", "2-xx"}, tidegate.Conflict, "2-bb"},
-		{"of an ancestor", false, []string{"2-dd", "1-aa"}, tidegate.Conflict, "2-bb"},
-		{"of nothing", false, []string{"3-dd"}, tidegate.Conflict, "2-bb"},
-		{"that is no history", false, []string{"2-dd", "2-bb"}, tidegate.Invalid, "2-bb"},
+		{"closes the current one", false, false, []string{"3-dd", "2-bb"}, 0, "2-cc"},
+		{"brings a deleted document back", true, false, []string{"3-dd", "2-bb"}, 0, "2-cc"},
+		{"with all of its history", false, false, []string{"3-dd", "2-bb", "1-aa"}, 0, "2-cc"},
+		{"both are deletions", false, true, []string{"3-dd", "2-bb"}, 0, "3-dd"},
+		{"of something else", false, false, []string{"3-dd", "2-xx"}, tidegate.Conflict, "2-bb"},
+		{"of an ancestor", false, false, []string{"2-dd", "1-aa"}, tidegate.Conflict, "2-bb"},
+		{"of nothing", false, false, []string{"3-dd"}, tidegate.Conflict, "2-bb"},
+		{"that is no history", false, false, []string{"2-dd", "2-bb"}, tidegate.Invalid, "2-bb"},
 	} {
 		e := open(t, database.Options{})
 		for _, history := range [][]string{{"1-aa"}, {"2-bb", "1-aa"}} {
-			w := &database.Write{ID: "d", Body: []byte(`{"channels":["old"],"onlyBy":null}`), History: revs(history...)}
+			w := &database.Write{ID: "d", Body: []byte(`{"channels":["old"]}`), History: revs(history...)}
+			w.Deleted = tt.gone && len(history) == 2
 			if _, err := e.admin.Put(t.Context(), w); err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +66,7 @@ func TestDeletedBranch(t *testing.T) {
 				live++
 			}
 		}
-		if want := 1; live != want && !(tt.deleted && live == 0) {
+		if live != 1 && !(tt.deleted && live == 0) {
 			t.Errorf("%s: %d live leaves", tt.name, live)
 		}
 		if tt.code == 0 {

@@ -19,7 +19,7 @@ type base struct {
 	rec    *record // decoded; an empty one if there is no document
 	parent int     // index of the parent in rec.tree; -1: none here
 	known  bool    // the revision is there already
-	loser  int     // index of the live leaf whose branch the writer closes; -1: none
+	loser  int     // index of the leaf whose branch the writer closes; -1: none
 
 	// ancestor is the nearest ancestor (parent included) whose body is here, or loser if there is one; -1: none.
 	ancestor int
@@ -88,7 +88,7 @@ func (b *base) findLoser(w *Write) {
 	if _, known := tree.Find(w.DeletedBranch[0]); known {
 		return
 	}
-	if i, ok := tree.Find(w.DeletedBranch[1]); ok && tree.IsLeaf(i) && !tree.At(i).Deleted() {
+	if i, ok := tree.Find(w.DeletedBranch[1]); ok && tree.IsLeaf(i) {
 		b.loser = i
 	}
 }

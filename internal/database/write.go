@@ -30,7 +30,7 @@ type Write struct {
 	// DeletedBranch, with a History, is the history of a tombstone, newest first, itself included, by which the writer
 	// closes another branch: that of the current revision, which lost to the new one where the writer resolved the
 	// conflict (deleted_branch of Couchbase Lite 3.3 and later). The new revision then takes the current one's
-	// place, for the sync function too. It is ignored if the tombstone's parent is not a live leaf here.
+	// place, for the sync function too. A deletion may be what lost. It is ignored if the tombstone's parent is no leaf here.
 	DeletedBranch []tidegate.RevID
 
 	// NoConflicts: no branch may be made even if AllowConflicts is set (noconflicts of BLIP).
