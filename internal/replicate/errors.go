@@ -32,7 +32,7 @@ var statusOfCode = [...]int{
 
 // wireError is what the peer is told of an error: an HTTP status and words that tell nothing of our inside.
 func wireError(err error) (status int, text string) {
-	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 400 && e.Status < 600 {
+	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 300 && e.Status < 600 {
 		return e.Status, e.Reason // chosen, with its words, by a sync function or by this package
 	}
 	if code := tidegate.ErrorCode(err); int(code) < len(statusOfCode) {
