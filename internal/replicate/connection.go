@@ -48,7 +48,10 @@ type connection struct {
 	// deltas: the peer said that it takes deltas. It says so once (replication.md §5.6).
 	deltas atomic.Bool
 	offers offers // attachments that the peer may ask for
+	// What the peer was sent and has not answered: rows of changes, and revisions.
+	owedRows, owedRevs owed
 
+	crew    crew     // everybody who works for the connection
 	control executor // messages that are answered in order
 	changes executor // lists of changes
 	revs    executor // revisions that need something from the peer or the store before they can be stored
@@ -60,6 +63,7 @@ type connection struct {
 	plain       *collection
 	collections []*collection
 	aware       bool
+	answering   atomic.Bool // an answer to getCollections is on its way
 }
 
 // collection is a collection of a connection.
@@ -77,18 +81,35 @@ func newConnection(s *Server, p Peer) *connection {
 	c := &connection{srv: s, peer: p, log: s.log}
 	c.control.limit, c.changes.limit, c.revs.limit = 1, s.opts.ChangesBatches, s.opts.Revs
 	c.serving.limit = attachmentsAtOnce
+	for _, e := range []*executor{&c.control, &c.changes, &c.revs, &c.serving} {
+		e.crew = &c.crew
+	}
+	c.owedRows.limit, c.owedRevs.limit = maxOwedRows, maxOwedRevs
 	return c
 }
 
-// close gives back what the connection held, after it ended.
+// close gives back what the connection held, after it ended, and waits for those who still work for it.
 func (c *connection) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, coll := range append(c.collections, c.plain) {
+	for _, coll := range c.all() {
+		coll.unsubscribe()
+	}
+	c.mu.Unlock()
+	c.crew.wait()
+}
+
+// all are the collections that the peer may name; c.mu is held.
+func (c *connection) all() []*collection {
+	all := make([]*collection, 0, len(c.collections)+1)
+	for _, coll := range c.collections {
 		if coll != nil {
-			coll.unsubscribe()
+			all = append(all, coll)
 		}
 	}
+	if c.plain != nil {
+		all = append(all, c.plain)
+	}
+	return all
 }
 
 // ctx ends with the connection.
@@ -154,7 +175,13 @@ func (c *connection) handle(r *blip.Request) {
 		}
 		return
 	}
-	on.do(func() { c.finish(r, c.guard(profile, func() error { return handle(coll, r) })) })
+	on.do(func() {
+		if c.ctx().Err() != nil { // it ended while the message waited
+			r.Release()
+			return
+		}
+		c.finish(r, c.guard(profile, func() error { return handle(coll, r) }))
+	})
 }
 
 // errPanicked is what a peer is told of a panic that was caught.
@@ -177,6 +204,20 @@ func (c *connection) finish(r *blip.Request, err error) {
 		c.fail(r, err)
 	}
 	r.Release()
+}
+
+// respond answers a request and waits until the answer is handed to the transport: a peer that asks and does not read
+// makes its own requests wait, not a heap of answers. It must not be called on the goroutine that reads.
+func (c *connection) respond(r *blip.Request, m *blip.Message) {
+	sent, done := make(chan struct{}), m.Done
+	m.Done = func() {
+		if done != nil {
+			done()
+		}
+		close(sent)
+	}
+	r.Respond(m)
+	<-sent
 }
 
 // fail answers a request with an error.

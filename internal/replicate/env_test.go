@@ -230,6 +230,7 @@ type client struct {
 	conn *blip.Conn
 	in   chan *blip.Request // what the server asks for
 	over chan error         // what Serve returned
+	near *pipe              // its end of the transport, for what no honest connection would send
 	stop context.CancelFunc
 }
 
@@ -241,7 +242,7 @@ func (e *env) dial(p replicate.Peer) *client {
 		p.Version = replicate.V3
 	}
 	near, far := newPipe()
-	c := &client{t: e.t, env: e, in: make(chan *blip.Request, 10_000), over: make(chan error, 1)}
+	c := &client{t: e.t, env: e, in: make(chan *blip.Request, 10_000), over: make(chan error, 1), near: near}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	go func() { c.over <- e.srv.Serve(ctx, far, p) }()

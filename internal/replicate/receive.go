@@ -42,6 +42,10 @@ type revQueue struct {
 	mu     sync.Mutex
 	queue  []*incomingRev
 	stores int // batches being stored
+	// prepared is how many bytes of the queue are in writes, which the connection's memory of messages does not
+	// count; room is closed when there are less. nil: nobody waits.
+	prepared int
+	room     chan struct{}
 }
 
 func (q *revQueue) init(coll *collection) { q.coll = coll }
@@ -56,7 +60,40 @@ func (q *revQueue) add(in *incomingRev) {
 	q.queue = append(q.queue, in)
 	if !in.throttled {
 		q.stores++
-		go q.run()
+		q.coll.c.crew.send(q.run)
+	}
+}
+
+// admit waits until what was prepared and is not being stored takes little enough for size more bytes. It gives up when
+// ctx ends.
+func (q *revQueue) admit(ctx context.Context, size int) {
+	q.mu.Lock()
+	for q.prepared > storeBytes && ctx.Err() == nil {
+		if q.room == nil {
+			q.room = make(chan struct{})
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+	}
+	q.prepared += size
+	q.mu.Unlock()
+}
+
+// leave counts a batch's prepared revisions out; q.mu is held.
+func (q *revQueue) leave(batch []*incomingRev) {
+	for _, in := range batch {
+		if in.w != nil {
+			q.prepared -= in.size
+		}
+	}
+	if q.prepared <= storeBytes && q.room != nil {
+		close(q.room)
+		q.room = nil
 	}
 }
 
@@ -91,6 +128,7 @@ func (q *revQueue) next() []*incomingRev {
 	}
 	batch := q.queue[:n:n]
 	q.queue = q.queue[n:]
+	q.leave(batch)
 	q.coll.c.countThrottled(batch)
 	return batch
 }
@@ -200,15 +238,25 @@ func (coll *collection) prepare(in *incomingRev, write func(context.Context, *da
 		if err := coll.fetchAttachments(ctx, h, in, w); err != nil {
 			return err
 		}
-		in.w = w
+		in.w, in.size = w, sizeOf(w)
 		return nil
 	})
 	if err != nil {
 		coll.answer(in, err)
 		return
 	}
+	coll.puts.admit(coll.c.ctx(), in.size)
 	in.r.Release()
 	coll.puts.add(in)
+}
+
+// sizeOf is about how much memory a write takes, in bytes: a delta may be far shorter than what it makes.
+func sizeOf(w *database.Write) int {
+	n := len(w.Body)
+	for _, a := range w.Attachments {
+		n += len(a.Data)
+	}
+	return n
 }
 
 // write makes a write of a revision's properties and body.
@@ -348,7 +396,7 @@ func (coll *collection) handleProposeChanges(r *blip.Request) error {
 		return err
 	}
 	if len(rows) == 0 {
-		r.Respond(&blip.Message{})
+		coll.c.respond(r, &blip.Message{})
 		return nil
 	}
 	h, err := coll.principal(coll.c.ctx())
@@ -370,7 +418,7 @@ func (coll *collection) handleProposeChanges(r *blip.Request) error {
 		m.Properties.Add("deltas", "true")
 	}
 	m.Properties.AddInt("maxHistory", proposedHistory)
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 
@@ -410,7 +458,7 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 		return err
 	}
 	if len(rows) == 0 {
-		r.Respond(&blip.Message{Body: []byte("[]")})
+		coll.c.respond(r, &blip.Message{Body: []byte("[]")})
 		return nil
 	}
 	h, err := coll.principal(coll.c.ctx())
@@ -436,7 +484,7 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 	if coll.c.peer.Deltas {
 		m.Properties.Add("deltas", "true")
 	}
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 

@@ -67,13 +67,22 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 		return s.sendNoRev(row, tidegate.ErrMissing)
 	}
 	m, reply, err := s.revMessage(a, i, sent)
-	if err != nil {
+	switch {
+	case errors.Is(err, errHistoryTooLong): // one document must not end everybody's replication
+		return s.sendNoRev(row, err)
+	case err != nil:
 		return err
 	}
 	if sent.Replaced {
 		pull.Replacements.Add(1)
 	}
+	if reply != nil {
+		s.coll.c.owedRevs.add(1)
+	}
 	if err := s.coll.c.conn.Send(s.ctx, m, reply); err != nil {
+		if reply != nil {
+			reply(new(blip.Reply)) // none will come, and the subscription may end without its connection
+		}
 		return err
 	}
 	pull.RevsSent.Add(1)
@@ -140,6 +149,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 		m.Body = d
 		c.stats().Delta.Sent.Add(1)
 	}
+	if m.Properties.Size() > blip.MaxProperties {
+		return nil, nil, errHistoryTooLong
+	}
 	if len(doc.Attachments) == 0 && d == nil && !c.peer.Gateway {
 		m.NoReply = true
 		return m, nil, nil
@@ -158,6 +170,7 @@ func (s *subscription) onRevReply(a *answer, i int, doc *database.Document, isDe
 	return func(r *blip.Reply) {
 		defer r.Release()
 		withdraw()
+		c.owedRevs.paid(1)
 		err := r.Err()
 		if err == nil || s.ctx.Err() != nil {
 			return

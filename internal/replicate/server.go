@@ -91,7 +91,8 @@ type Peer struct {
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx
-// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11).
+// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11). When Serve has returned
+// nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
 	o := s.opts.Blip

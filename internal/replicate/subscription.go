@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, errSubscribed
 	}
 	s := &subscription{coll: coll, o: o}
-	s.turn = s.run
+	s.turn, s.crew = s.run, &coll.c.crew
 	var err error
 	if s.feed, err = h.Changes(coll.c.ctx(), database.ChangesOptions{Request: o.request(o.since, o.activeOnly)}); err != nil {
 		return nil, err
@@ -120,21 +121,24 @@ func (s *subscription) step() (more bool, err error) {
 	case s.exhausted && waiting == 0:
 		s.end()
 		return true, nil
-	case s.exhausted || waiting >= changesWindow:
+	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
 		return false, nil
 	}
 	return s.offer()
 }
 
-// next takes the next answer; waiting is how many lists are unanswered.
+// next takes the next answer, unless the peer has too many revisions to answer already; waiting is how many lists are
+// unanswered or not dealt with.
 func (s *subscription) next() (a *answer, waiting int) {
+	mayTake := s.coll.c.owedRevs.room(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.answers) > 0 {
-		a = s.answers[0]
-		s.answers[0] = nil
-		s.answers = s.answers[1:]
+	if len(s.answers) == 0 || !mayTake {
+		return nil, s.waiting + len(s.answers)
 	}
+	a = s.answers[0]
+	s.answers[0] = nil
+	s.answers = s.answers[1:]
 	return a, s.waiting
 }
 
@@ -156,6 +160,8 @@ func (s *subscription) failed(err error) {
 func (s *subscription) close() {
 	s.closed = true
 	s.stop()
+	s.coll.c.owedRows.forget(s)
+	s.coll.c.owedRevs.forget(s)
 	s.feed.Close()
 	s.countEnd()
 }
@@ -182,12 +188,18 @@ func (s *subscription) offer() (more bool, err error) {
 	s.waiting++
 	pending := s.pending()
 	s.mu.Unlock()
+	s.coll.c.owedRows.add(len(rows))
 	s.countOffer(pending + len(rows))
 	sent := time.Now()
-	return true, s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
+	err = s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
 		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
 		s.answered(rows, r)
 	})
+	if err != nil {
+		s.coll.c.owedRows.paid(len(rows))
+		return false, err
+	}
+	return true, nil
 }
 
 // pending is how many rows the peer has asked for that are not sent yet; s.mu is held.
@@ -252,8 +264,8 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 			continue // replication.md §6: told only to whom asked for it
 		}
 		rev := c.Revs[0].String()
-		if !s.o.gateway && !readable(rev) {
-			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a revision has an ID that Couchbase Lite cannot read; it is not sent")
+		if !s.o.gateway && !readable(rev) || strings.ContainsRune(c.ID, 0) {
+			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
 			continue
 		}
 		rows = append(rows, sentRow{change: *c, rev: rev})
@@ -325,6 +337,7 @@ func (s *subscription) goLive() error {
 // answered takes the peer's answer to a list of changes. It runs on the goroutine that reads the connection.
 func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
+	s.coll.c.owedRows.paid(len(rows))
 	a, err := s.parseAnswer(rows, r)
 	if err != nil && s.ctx.Err() == nil {
 		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
