@@ -41,7 +41,7 @@ func TestQueueOrder(t *testing.T) {
 		{"rA1 rb9 rC1", "A b' C b b b b b b b b"},
 		{"a1 b1 rC1", "C a b"}, // a reply need not wait for requests to start
 		{"a1 B1 c1", "a' B c"},
-		} {
+	} {
 		var q queue
 		frames, names := make(map[string]int), make(map[*outgoing]string)
 		for _, s := range strings.Fields(c.push) {
