@@ -138,6 +138,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 			m.Properties.Add("revTree", tree)
 		}
 	}
+	if s.coll.active != nil {
+		m.Properties.Add("noconflicts", "true")
+	}
 	m.Compress = true
 	m.Body = revBody(doc)
 	d, err := s.delta(a, i, doc, rev, m.Body)
@@ -148,6 +151,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 		m.Properties.Add("deltaSrc", a.known[i][0])
 		m.Body = d
 		c.stats().Delta.Sent.Add(1)
+		if s.coll.active != nil {
+			s.coll.active.s.h.r.o.Stats.Push.DeltasSent.Add(1)
+		}
 	}
 	if m.Properties.Size() > blip.MaxProperties {
 		return nil, nil, errHistoryTooLong
@@ -167,11 +173,20 @@ func (s *subscription) onRevReply(a *answer, i int, doc *database.Document, isDe
 		withdraw = c.offers.add(c.peer.Version, s.coll, doc)
 	}
 	row, known, maxHistory := a.rows[i], a.known[i], a.maxHistory
+	if isDelta {
+		s.deltaSent()
+	}
 	return func(r *blip.Reply) {
 		defer r.Release()
+		if isDelta {
+			defer s.deltaAnswered()
+		}
 		withdraw()
 		c.owedRevs.paid(1)
 		err := r.Err()
+		if s.coll.active != nil && !(err != nil && isDelta && refusesDelta(err)) {
+			s.coll.active.pushed(&row, err)
+		}
 		if err == nil || s.ctx.Err() != nil {
 			return
 		}
@@ -277,6 +292,9 @@ func (s *subscription) sendNoRev(row *sentRow, why error) error {
 	m.Properties.AddInt("error", int64(status))
 	m.Properties.Add("reason", reason)
 	s.coll.c.stats().Pull.NoRevsSent.Add(1)
+	if s.coll.active != nil {
+		s.coll.active.tracker.finish(row.due) // a newer revision of the document comes later, or it is gone
+	}
 	return s.coll.c.conn.Send(s.ctx, m, nil)
 }
 

@@ -95,9 +95,7 @@ type Peer struct {
 // nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
-	o := s.opts.Blip
-	o.Handle = c.handle
-	c.conn = blip.NewConn(t, o)
+	c.open(t)
 	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
 	defer stop()
 	err := c.conn.Run()

@@ -30,6 +30,7 @@ type subscription struct {
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
+	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
 
 	// The rest is the turn's:
@@ -44,7 +45,8 @@ type subscription struct {
 // sentRow is a row that was offered, kept until it is answered.
 type sentRow struct {
 	change tidegate.Change
-	rev    string // as it was offered
+	rev    string    // as it was offered
+	due    *expected // where this side drives the replication
 }
 
 // answer is a peer's answer to a list of changes: the rows it wants.
@@ -118,7 +120,10 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0:
+	case s.exhausted && waiting == 0 && !s.mayRetry():
+		if s.coll.active != nil {
+			s.coll.active.noteCaughtUp()
+		}
 		s.end()
 		return true, nil
 	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
@@ -183,6 +188,9 @@ func (s *subscription) offer() (more bool, err error) {
 	m.Body, m.Urgent, m.Compress = body, true, true
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
+	}
+	if s.coll.active != nil {
+		s.coll.active.offered(rows)
 	}
 	s.mu.Lock()
 	s.waiting++
@@ -260,7 +268,7 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 		switch {
 		case len(c.Revs) == 0: // about a user, not a document
 			continue
-		case v >= V3 && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
+		case (v >= V3 || s.coll.active != nil) && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
 			continue // replication.md §6: told only to whom asked for it
 		}
 		rev := c.Revs[0].String()
@@ -339,7 +347,9 @@ func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
 	s.coll.c.owedRows.paid(len(rows))
 	a, err := s.parseAnswer(rows, r)
-	if err != nil && s.ctx.Err() == nil {
+	if err != nil && s.coll.active != nil && s.ctx.Err() == nil {
+		s.coll.active.refused(err)
+	} else if err != nil && s.ctx.Err() == nil {
 		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
 	}
 	s.mu.Lock()
@@ -369,15 +379,39 @@ func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, erro
 		a.maxHistory = positive(text)
 	}
 	for i, w := range all {
-		if w.send {
+		switch {
+		case w.send:
 			a.rows = append(a.rows, rows[i])
 			a.known = append(a.known, w.known)
+		case s.coll.active != nil:
+			s.coll.active.tracker.finish(rows[i].due)
 		}
 	}
 	if len(a.rows) == 0 {
 		return nil, nil
 	}
 	return a, nil
+}
+
+// mayRetry reports whether deltas are on their way.
+func (s *subscription) mayRetry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deltas > 0
+}
+
+// deltaSent counts a delta that is on its way; deltaAnswered counts it out.
+func (s *subscription) deltaSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deltas++
+}
+
+func (s *subscription) deltaAnswered() {
+	s.mu.Lock()
+	s.deltas--
+	s.mu.Unlock()
+	s.wake()
 }
 
 // retry has rows sent again, whole.
