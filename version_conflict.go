@@ -54,10 +54,13 @@ func (v VersionVector) or(current RevID) VersionVector {
 }
 
 // knowsVersion reports whether the document includes the version. Versions that stand for rev-tree revisions
-// are looked for in the tree: a lower generation alone does not make an ancestor.
+// must be in the vector or the tree as they are: a lower generation alone does not make an ancestor.
 func (t *RevTree) knowsVersion(local VersionVector, v Version) bool {
 	if v.Source != LegacySource {
 		return local.Knows(v)
+	}
+	if local.TimeOf(LegacySource) == v.Time {
+		return true
 	}
 	for i := range t.nodes {
 		if LegacyVersion(t.nodes[i].ID) == v {
@@ -73,7 +76,7 @@ func (w *VersionWrite) includes(local VersionVector, current RevID) bool {
 	switch {
 	case slices.Contains(w.Legacy, current), w.Vector.TimeOf(LegacySource) == legacy.Time:
 		return true
-	case local.Current.Source != LegacySource:
+	case local.Current != legacy:
 		return w.Vector.Knows(local.Current)
 	}
 	// The document has a rev-tree ID only. If the writer told its ancestry in these, it would be among them;

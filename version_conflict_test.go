@@ -61,6 +61,9 @@ func TestCheckNewVersion(t *testing.T) {
 		{"document without vector: edit of a later one, told", live, "", "5@a;" + legacyOf("3-c"), "3-c 2-b", "", "0"},
 		{"document without vector: unrelated", live, "", "5@a", "", "", "c"},
 
+		{"rev-tree version as the vector's own", live, "1abcd000000@RTE", "1abcd000000@RTE", "", "", "k"},
+		{"edit of a rev-tree version that is current", live, "1abcd000000@RTE", "5@a;1abcd000000@RTE", "", "", "0"},
+		{"edit of an older rev-tree version", live, "1abcd000000@RTE", "5@a;1abc0000000@RTE", "", "", "c"},
 		{"current one by rev-tree ID", live, "5@a", "6@b", "2-b 1-a", "", "0"},
 		{"current one by its encoding", live, "5@a", "6@b;" + legacyOf("2-b"), "", "", "0"},
 		{"its parent by rev-tree ID", live, "5@a", "6@b", "1-a", "", "c"},

@@ -57,6 +57,7 @@ type Conn struct {
 	pending  atomic.Int64 // bytes of messages that are not released
 	finished atomic.Int64 // the part of them in complete messages
 	awaiting atomic.Int64 // requests of ours that wait for a reply
+	long     atomic.Int64 // messages of more than one frame that are queued, or suspended
 	paused   atomic.Bool
 	replying atomic.Int64 // replies of one frame that are queued
 	resume   chan struct{}

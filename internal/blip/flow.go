@@ -118,9 +118,10 @@ const maxReplying = 32 << 10
 // could wait for each other.
 const replyPause = 50 * time.Millisecond
 
-// full reports whether too much is pending for another message to be read.
+// full reports whether too much is pending for another message to be read. It does not count while somebody waits
+// for what only reading brings, a reply or an ACK: what is pending may be released only then.
 func (c *Conn) full() bool {
-	return c.pending.Load() > c.o.MaxPending && c.finished.Load() > 0 && c.awaiting.Load() == 0
+	return c.pending.Load() > c.o.MaxPending && c.finished.Load() > 0 && c.awaiting.Load() == 0 && c.long.Load() == 0
 }
 
 // waitToRead blocks until another message may be read. false: the connection has ended.

@@ -26,8 +26,8 @@ type Options struct {
 	Compression int   // 0: send everything uncompressed; 1 to 9: deflate level
 	MaxMessage  int64 // largest incoming message in bytes; 0: 64 MiB
 	// MaxPending is how many bytes of messages received and not yet released are taken before reading pauses;
-	// 0: 32 MiB. Reading does not pause while a request of ours awaits its reply, or a handler that waits for
-	// that reply could never go on; at MaxPending+MaxMessage the connection is closed.
+	// 0: 32 MiB. Reading does not pause while a request of ours awaits its reply or a long message of ours its
+	// ACKs, or a handler that waits for them could never go on; at MaxPending+MaxMessage the connection is closed.
 	MaxPending int64
 	SendQueue  int // bytes queued before Send blocks; 0: 1 MiB
 

@@ -88,7 +88,7 @@ func (c *class) pop(mayBegin bool) *outgoing {
 		c.turn = false
 		return c.begun.pop()
 	}
-	c.turn = true
+	c.turn = c.begun.first != nil // who has waited is next
 	return c.fresh.pop()
 }
 
@@ -141,7 +141,7 @@ func (q *queue) pop() (m *outgoing, limit int) {
 	urgent, normal := !q.urgent.empty(mayBegin), !q.normal.empty(mayBegin)
 	switch {
 	case urgent && (!normal || !q.turn):
-		q.turn = true
+		q.turn = normal
 		m = q.urgent.pop(mayBegin)
 	case normal:
 		q.turn = false

@@ -116,7 +116,11 @@ func room(limit int, compress bool) int {
 func (c *Conn) enqueue(o *outgoing) {
 	c.queued += o.charge
 	c.messages++
-	if o.single && o.kind != kindRequest {
+	switch {
+	case !o.single:
+		c.long.Add(1)
+		c.unpause() // ACKs must be read
+	case o.kind != kindRequest:
 		c.replying.Add(1)
 	}
 	c.o.Stats.Queued.Add(1)

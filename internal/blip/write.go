@@ -173,6 +173,7 @@ func (c *Conn) forget(m *outgoing) {
 	switch {
 	case !m.single:
 		c.out.begun--
+		c.long.Add(-1)
 		delete(c.flows, m.flow())
 	case m.kind != kindRequest:
 		c.replying.Add(-1)

@@ -183,6 +183,9 @@ func TestChangesDocGone(t *testing.T) {
 	drain(t, f, 0)
 	r2 := e.put(`{"_id":"d","_rev":"` + r.String() + `","v":2}`)
 	e.sweep()
+	if err := f.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	entries := drain(t, f, 0)
 	if len(entries) != 1 || !strings.Contains(string(entries[0].Doc), r2.String()) {
 		t.Fatalf("%v", entries)

@@ -228,11 +228,14 @@ func (c *checker) checkSequences(id string, rec *record) {
 	}
 }
 
-// checkRecord checks that the channels are those of the current revision.
+// checkRecord checks that the channels are those of the current revision, and that the vector is one.
 func (c *checker) checkRecord(id string, rec *record) {
 	i, _ := rec.tree.Winner()
 	if members := rec.memberSet(); !equalChannels(members, rec.tree.At(i).Channels) {
 		c.problem(CheckRecord, "document %q: is in channels %q, its current revision in %q", id, members, rec.tree.At(i).Channels)
+	}
+	if _, err := tidegate.ParseAnyRev(rec.vector.String()); err != nil {
+		c.problem(CheckRecord, "document %q: its version vector %q does not make sense", id, rec.vector)
 	}
 }
 

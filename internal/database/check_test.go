@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"testing"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -50,6 +51,20 @@ func TestCheckFindsDamage(t *testing.T) {
 			}
 		}
 	}
+	replace := func(kind store.Kind, contains, old, new string) plant {
+		return func(t *testing.T, tx store.Tx) {
+			key, value := first(tx, kind, contains)
+			damaged := bytes.Replace(value, []byte(old), []byte(new), 1)
+			if bytes.Equal(damaged, value) {
+				t.Fatalf("no %q in the row with %q", old, contains)
+			}
+			if err := tx.Put(key, damaged); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	named := sha256.Sum256([]byte("test 7"))
+	source := tidegate.NewSource([16]byte(named[:16])) // of test databases
 	copyTo := func(kind store.Kind, contains string, to store.Key) plant {
 		return func(t *testing.T, tx store.Tx) {
 			_, value := first(tx, kind, contains)
@@ -79,6 +94,7 @@ func TestCheckFindsDamage(t *testing.T) {
 			set(k, string(v))(t, tx)
 		}},
 		{"sequence in the future", database.CheckSequence, change(store.KindDoc, "plain", 2, 1)},
+		{"source that is none", database.CheckRecord, replace(store.KindDoc, "plain", source, "*"+source[1:])},
 		{"sequence twice", database.CheckSequence, copyTo(store.KindDoc, "plain", doc("twin"))},
 		{"leaf without body", database.CheckBody, remove(store.KindBody, "plain")},
 		{"body is garbage", database.CheckBody, change(store.KindBody, "plain", 2, 0xff)},

@@ -59,7 +59,8 @@ func (e *edit) putBodies(ctx context.Context, p *prepared) error {
 	c, id := e.h.coll, e.w.ID
 	p.put(c.bodyKey(id, e.rev), e.body.appendBinary(make([]byte, 0, 64+len(e.body.json))))
 	if !e.closing.IsZero() {
-		tomb := body{deleted: true, channels: e.out.channels, json: emptyBody}
+		at, _ := e.tree.Find(e.closing)
+		tomb := body{deleted: true, channels: e.tree.At(at).Channels, json: emptyBody}
 		p.put(c.bodyKey(id, e.closing), tomb.appendBinary(nil))
 	}
 	for i, leaf := range e.base.rec.tree.Leaves() {

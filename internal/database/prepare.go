@@ -19,8 +19,9 @@ type base struct {
 	rec    *record // decoded; an empty one if there is no document
 	parent int     // index of the parent in rec.tree; -1: none here
 	known  bool    // the revision is there already
+	loser  int     // index of the leaf whose branch the writer closes; -1: none
 
-	// ancestor is the nearest ancestor (parent included) whose body is here; -1: none.
+	// ancestor is the nearest ancestor (parent included) whose body is here, or loser if there is one; -1: none.
 	ancestor int
 	old      body // its body, with memory of its own
 }
@@ -32,7 +33,7 @@ func (j *job) read(r store.Reader) (*base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read document: %w", err)
 	}
-	b := &base{parent: -1, ancestor: -1, rec: &record{tree: &tidegate.RevTree{}}}
+	b := &base{parent: -1, ancestor: -1, loser: -1, rec: &record{tree: &tidegate.RevTree{}}}
 	if stored != nil {
 		b.record = append([]byte(nil), stored...)
 		if b.rec, err = parseRecord(b.record); err != nil {
@@ -55,6 +56,7 @@ func (b *base) findParent(w *Write) error {
 		if _, b.known = tree.Find(w.History[0]); b.known {
 			return nil
 		}
+		b.findLoser(w)
 		for _, rev := range w.History[1:] {
 			if i, ok := tree.Find(rev); ok {
 				b.parent = i
@@ -77,6 +79,20 @@ func (b *base) findParent(w *Write) error {
 	return nil
 }
 
+// findLoser finds the leaf that is closed by the writer's tombstone.
+func (b *base) findLoser(w *Write) {
+	tree := b.rec.tree
+	if len(w.DeletedBranch) < 2 {
+		return
+	}
+	if _, known := tree.Find(w.DeletedBranch[0]); known {
+		return
+	}
+	if i, ok := tree.Find(w.DeletedBranch[1]); ok && tree.IsLeaf(i) {
+		b.loser = i
+	}
+}
+
 // checkVersion decides whether a revision with a version vector may be written. If so it continues from the
 // current one.
 func (b *base) checkVersion(w *Write) (err error) {
@@ -89,9 +105,14 @@ func (b *base) checkVersion(w *Write) (err error) {
 	return err
 }
 
-// findOld reads the body of the nearest ancestor that has one.
+// findOld reads the body of what the new revision replaces: the nearest ancestor that has one, or that of the branch
+// that is closed for it.
 func (b *base) findOld(r store.Reader, c *collection, id string) error {
-	for i := b.parent; i >= 0; i = b.rec.tree.At(i).Parent {
+	from := b.parent
+	if b.loser >= 0 {
+		from = b.loser
+	}
+	for i := from; i >= 0; i = b.rec.tree.At(i).Parent {
 		if b.rec.tree.At(i).Flags&tidegate.RevBodyGone != 0 {
 			continue
 		}
@@ -225,6 +246,9 @@ func (j *job) mayAdd(b *base) (closes bool, err error) {
 	if w.NewEdits && w.Parent.IsZero() {
 		parent = -1
 	}
+	if winner, ok := b.rec.tree.Winner(); ok && b.loser == winner {
+		return false, nil // it takes the place of the current revision
+	}
 	allow := j.h.db.opts.AllowConflicts && !w.NoConflicts
 	err = tidegate.CheckNewRev(b.rec.tree, allow, w.NewEdits, parent, w.History, w.Deleted)
 	if err != nil && w.Gateway && w.Deleted && b.rec.flags()&recDeleted != 0 {
@@ -296,6 +320,11 @@ func (e *edit) addRevision(ctx context.Context) error {
 	} else {
 		e.at, err = e.tree.Add(e.base.parent, rev)
 	}
+	if err != nil || e.base.loser < 0 {
+		return err
+	}
+	e.closing = w.DeletedBranch[0]
+	_, _, err = e.tree.AddHistory(w.DeletedBranch, tidegate.Rev{ID: e.closing, Flags: tidegate.RevDeleted | tidegate.RevClosed})
 	return err
 }
 

@@ -27,6 +27,12 @@ type Write struct {
 	// Legacy, with Vector, are the rev-tree IDs that followed the vector in history.
 	Legacy []tidegate.RevID
 
+	// DeletedBranch, with a History, is the history of a tombstone, newest first, itself included, by which the writer
+	// closes another branch: that of the current revision, which lost to the new one where the writer resolved the
+	// conflict (deleted_branch of Couchbase Lite 3.3 and later). The new revision then takes the current one's
+	// place, for the sync function too. A deletion may be what lost. It is ignored if the tombstone's parent is no leaf here.
+	DeletedBranch []tidegate.RevID
+
 	// NoConflicts: no branch may be made even if AllowConflicts is set (noconflicts of BLIP).
 	NoConflicts bool
 	// Gateway: the writer is a gateway. Its tombstone is accepted on a deleted document whatever its history

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +26,11 @@ func TestDatabasesOutliveTheProcess(t *testing.T) {
 	if len(uuid) != 32 || len(epoch) != 36 || start.IsZero() || len(cluster) != 32 {
 		t.Fatalf("ids: %q %q %v %q", uuid, epoch, start, cluster)
 	}
+	// The database's name in version vectors is its server UUID.
+	source := r.DB().Source()
+	if id, err := base64.RawStdEncoding.DecodeString(source); err != nil || hex.EncodeToString(id) != uuid {
+		t.Errorf("source %q of %s: %v", source, uuid, err)
+	}
 	e.close(g)
 
 	g = e.open(nil)
@@ -34,7 +41,7 @@ func TestDatabasesOutliveTheProcess(t *testing.T) {
 	if *cfg.RevsLimit != 7 || cfg.Password.Reveal() != "pw" || again != version {
 		t.Errorf("config: %s, version %s, was %s", cfg.Encode(), again, version)
 	}
-	if r.ServerUUID() != uuid || r.SyncEpoch() != epoch || !r.InstanceStart().Equal(start) || g.ClusterUUID() != cluster {
+	if r.ServerUUID() != uuid || r.SyncEpoch() != epoch || !r.InstanceStart().Equal(start) || g.ClusterUUID() != cluster || r.DB().Source() != source {
 		t.Error("an id changed over a restart")
 	}
 }

@@ -27,8 +27,11 @@ type incomingRev struct {
 	id, rev string
 	size    int
 	came    time.Time
-	w       *database.Write // once it lacks nothing
-	done    []func()        // give back what attachments hold
+	queued  time.Time // when it last began to wait to be stored
+	// throttled: it had to wait for others.
+	throttled bool
+	w         *database.Write // once it lacks nothing
+	done      []func()        // give back what attachments hold
 }
 
 // revQueue stores the revisions of a collection in batches: as many as came while the batches before were stored. It
@@ -48,8 +51,10 @@ func (q *revQueue) add(in *incomingRev) {
 	q.coll.c.stats().StoreQueue.Add(1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	in.queued = time.Now()
+	in.throttled = q.stores == storesAtOnce
 	q.queue = append(q.queue, in)
-	if q.stores < storesAtOnce {
+	if !in.throttled {
 		q.stores++
 		go q.run()
 	}
@@ -86,6 +91,7 @@ func (q *revQueue) next() []*incomingRev {
 	}
 	batch := q.queue[:n:n]
 	q.queue = q.queue[n:]
+	q.coll.c.countThrottled(batch)
 	return batch
 }
 
@@ -238,7 +244,10 @@ func (coll *collection) setHistory(w *database.Write, in *incomingRev) (err erro
 		if err != nil {
 			return err
 		}
-		w.History, err = tidegate.ParseRevHistory(rev, history)
+		if w.History, err = tidegate.ParseRevHistory(rev, history); err != nil {
+			return err
+		}
+		w.DeletedBranch, err = deletedBranch(in.r)
 		return err
 	}
 	current, err := tidegate.ParseVersion(in.rev)
@@ -279,6 +288,20 @@ func checkMembers(doc *jsondoc.Doc) error {
 		}
 	}
 	return nil
+}
+
+// deletedBranch reads the history of the tombstone by which a peer closed the branch that lost to its revision.
+func deletedBranch(r *blip.Request) ([]tidegate.RevID, error) {
+	text, ok := r.Property("deleted_branch")
+	if !ok {
+		return nil, nil
+	}
+	own, older, _ := strings.Cut(text, ",")
+	rev, err := tidegate.ParseRevID(strings.TrimSpace(own))
+	if err != nil {
+		return nil, err
+	}
+	return tidegate.ParseRevHistory(rev, older)
 }
 
 // parseTruth reads a boolean that must be one.
@@ -398,7 +421,11 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 	for i, row := range rows {
 		offers[i] = database.Offer{ID: row.id, Rev: row.rev}
 	}
-	answers, err := h.Offered(coll.c.ctx(), offers, knownAncestors)
+	known := knownAncestors
+	if coll.c.peer.Version >= V4 && !coll.c.peer.Gateway {
+		known = 1 // the version; gateways are told the rev-tree ID too
+	}
+	answers, err := h.Offered(coll.c.ctx(), offers, known)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	if isRemoval(&row.change) {
 		sent = &database.Sendable{Doc: removal(row, sent.Doc)}
 	}
-	if sent.Doc == nil {
+	if sent.Doc == nil || sent.Replaced && !s.inFilter(sent.Doc) {
 		return s.sendNoRev(row, tidegate.ErrMissing)
 	}
 	m, reply, err := s.revMessage(a, i, sent)
@@ -79,6 +79,19 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	pull.RevsSent.Add(1)
 	pull.RevLatency.Add(int64(time.Since(asked)))
 	return nil
+}
+
+// inFilter reports whether a document is in one of the channels that the peer asked for.
+func (s *subscription) inFilter(doc *database.Document) bool {
+	if s.o.channels == nil {
+		return true
+	}
+	for _, name := range s.o.channels {
+		if name == tidegate.AllChannels || doc.Channels.Has(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // isRemoval reports whether a row says that the document is out of the reader's sight, deletions apart.
@@ -118,22 +131,20 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 	}
 	m.Compress = true
 	m.Body = revBody(doc)
-	base, err := s.deltaBase(a, i, sent)
+	d, err := s.delta(a, i, doc, rev, m.Body)
 	if err != nil {
 		return nil, nil, err
 	}
-	if d, ok := diff(base, m.Body); ok {
+	if d != nil {
 		m.Properties.Add("deltaSrc", a.known[i][0])
 		m.Body = d
 		c.stats().Delta.Sent.Add(1)
-	} else {
-		base = nil
 	}
-	if len(doc.Attachments) == 0 && base == nil && !c.peer.Gateway {
+	if len(doc.Attachments) == 0 && d == nil && !c.peer.Gateway {
 		m.NoReply = true
 		return m, nil, nil
 	}
-	return m, s.onRevReply(a, i, doc, base != nil), nil
+	return m, s.onRevReply(a, i, doc, d != nil), nil
 }
 
 // onRevReply is what follows when the peer answers a revision.
@@ -259,21 +270,36 @@ func (s *subscription) sendNoRev(row *sentRow, why error) error {
 // smallestDeltaBody is the shortest body that is worth a delta, in bytes.
 const smallestDeltaBody = 200
 
-// deltaBase returns what a delta of the document can be made from: the body of a revision that the peer has. nil: the
-// document is sent whole.
-func (s *subscription) deltaBase(a *answer, i int, sent *database.Sendable) ([]byte, error) {
-	c, doc := s.coll.c, sent.Doc
-	known := a.known[i]
-	if !c.peer.Deltas || !c.deltas.Load() || a.whole || len(known) == 0 || doc.Deleted || doc.Removed || len(doc.Body) < smallestDeltaBody {
+// delta makes a delta of the document from the revision that the peer has; nil: the document is sent whole.
+func (s *subscription) delta(a *answer, i int, doc *database.Document, rev string, body []byte) ([]byte, error) {
+	c, known := s.coll.c, a.known[i]
+	if !c.peer.Deltas || !c.deltas.Load() || a.whole || len(known) == 0 || doc.Deleted || doc.Removed || len(body) < smallestDeltaBody {
 		return nil, nil
 	}
-	c.stats().Delta.Requested.Add(1)
-	c.stats().Delta.CacheMiss.Add(1)
+	stats := &c.stats().Delta
+	stats.Requested.Add(1)
 	h, err := s.coll.principal(s.ctx)
 	if err != nil {
 		return nil, err
 	}
-	return bodyOf(s.ctx, h, doc.ID, known[0])
+	// The base is read even if the delta is at hand: what the principal may not read must not show in a delta either.
+	base, err := bodyOf(s.ctx, h, doc.ID, known[0])
+	if err != nil || base == nil {
+		return nil, err
+	}
+	key := deltaKey{c.peer.DB.Source(), s.coll.id, doc.ID, known[0], rev}
+	d, worth, found := c.srv.made.get(key)
+	if found {
+		stats.CacheHit.Add(1)
+	} else {
+		stats.CacheMiss.Add(1)
+		d, worth = delta.Diff(base, body)
+		c.srv.made.put(key, d, worth)
+	}
+	if !worth {
+		return nil, nil
+	}
+	return d, nil
 }
 
 // bodyOf returns the body of a revision that deltas can be made from or applied to; nil if there is none for this
@@ -287,14 +313,6 @@ func bodyOf(ctx context.Context, h *database.Handle, id, rev string) ([]byte, er
 		return nil, err
 	}
 	return revBody(doc), nil
-}
-
-// diff makes a delta if there is a base and it is worth it.
-func diff(base, body []byte) ([]byte, bool) {
-	if base == nil {
-		return nil, false
-	}
-	return delta.Diff(base, body)
 }
 
 // versions names the rows by versions, where their revisions have one (replication.md §4.3).

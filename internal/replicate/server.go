@@ -37,6 +37,7 @@ type Server struct {
 	// reads bounds how many subscriptions read the store and encode at one time, so that a write which wakes
 	// thousands does not make thousands of buffers.
 	reads chan struct{}
+	made  *deltaCache
 }
 
 // readsPerProcessor is how many subscriptions may read at one time, for each processor.
@@ -53,7 +54,7 @@ func NewServer(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{opts: o, log: o.Logger, reads: make(chan struct{}, readsPerProcessor*runtime.GOMAXPROCS(0))}
+	return &Server{opts: o, log: o.Logger, reads: make(chan struct{}, readsPerProcessor*runtime.GOMAXPROCS(0)), made: newDeltaCache(deltaCacheBytes)}
 }
 
 // reading waits for the right to read; the caller calls done. It returns ctx's cause if that ends first.

@@ -44,6 +44,13 @@ func (s *subscription) countEnd() {
 	s.countIdle(false)
 }
 
+// countOffer counts a list of changes that is sent; pending is how many rows of the subscription are under way then.
+func (s *subscription) countOffer(pending int) {
+	pull := &s.coll.c.stats().Pull
+	pull.RequestChanges.Add(1)
+	pull.NotePending(int64(pending))
+}
+
 // countCaughtUp counts that a subscription has come to the end for the first time.
 func (s *subscription) countCaughtUp() { s.coll.c.stats().Pull.TotalCaughtUp.Add(1) }
 
@@ -58,4 +65,19 @@ func (s *subscription) countIdle(idle bool) {
 	} else {
 		s.coll.c.stats().Pull.CaughtUp.Add(-1)
 	}
+}
+
+// countThrottled counts those of a batch that had to wait for the batches before.
+func (c *connection) countThrottled(batch []*incomingRev) {
+	now := time.Now()
+	n, waited := int64(0), time.Duration(0)
+	for _, in := range batch {
+		if in.throttled {
+			n++
+			waited += now.Sub(in.queued)
+		}
+	}
+	push := &c.stats().Push
+	push.Throttled.Add(n)
+	push.ThrottledTime.Add(int64(waited))
 }

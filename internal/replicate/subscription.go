@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
@@ -161,6 +162,7 @@ func (s *subscription) close() {
 
 // offer sends the next rows of the feed, or tells the peer that it has caught up and waits.
 func (s *subscription) offer() (more bool, err error) {
+	s.countIdle(false)
 	entries, body, rows, err := s.read()
 	if err != nil {
 		return false, err
@@ -178,8 +180,23 @@ func (s *subscription) offer() (more bool, err error) {
 	}
 	s.mu.Lock()
 	s.waiting++
+	pending := s.pending()
 	s.mu.Unlock()
-	return true, s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) { s.answered(rows, r) })
+	s.countOffer(pending + len(rows))
+	sent := time.Now()
+	return true, s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
+		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
+		s.answered(rows, r)
+	})
+}
+
+// pending is how many rows the peer has asked for that are not sent yet; s.mu is held.
+func (s *subscription) pending() int {
+	n := 0
+	for _, a := range s.answers {
+		n += len(a.rows)
+	}
+	return n
 }
 
 // read reads the next entries and makes rows of them.
@@ -284,7 +301,9 @@ func (s *subscription) caughtUp() (more bool, err error) {
 	if !s.live {
 		return true, s.goLive()
 	}
-	return s.feed.Arm(s.wake)
+	more, err = s.feed.Arm(s.wake)
+	s.countIdle(err == nil && !more)
+	return more, err
 }
 
 // goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
@@ -325,8 +344,8 @@ func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, erro
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	if truthOf(r.Property("deltas")) {
-		s.coll.c.deltas.Store(true)
+	if truthOf(r.Property("deltas")) && !s.coll.c.deltas.Swap(true) && s.coll.c.peer.Deltas {
+		s.coll.c.stats().Delta.Pulls.Add(1)
 	}
 	all, err := parseWanted(r.Body(), len(rows))
 	if err != nil {

@@ -10,8 +10,11 @@ import { fileURLToPath } from 'node:url'
 
 const PATIENCE = 120_000 // ms; a test that waits this long has failed
 
-export async function startClient () {
-  const command = process.env.CBL_DRIVER || fileURLToPath(new URL('cbl/driver.sh', import.meta.url))
+const OWN = fileURLToPath(new URL('cbl/driver.sh', import.meta.url))
+
+// startClient starts a driver: the chosen one, or with { own: true } the one in cbl/ whatever is chosen.
+export async function startClient ({ own = false } = {}) {
+  const command = (!own && process.env.CBL_DRIVER) || OWN
   const directory = mkdtempSync(join(tmpdir(), 'tidegate-cbl-'))
   const client = new Client(spawn(command, [directory], { stdio: ['pipe', 'pipe', 'inherit'] }), directory)
   client.hello = await client.call('hello')
@@ -40,7 +43,8 @@ class Client extends EventEmitter {
   call (cmd, members = {}) {
     const id = ++this.#last
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { cmd, resolve, reject })
+      const timer = setTimeout(() => reject(new Error(`no answer within ${PATIENCE} ms: ${cmd} ${JSON.stringify(members)}`)), PATIENCE)
+      this.#waiting.set(id, { cmd, timer, resolve, reject })
       this.#child.stdin.write(JSON.stringify({ id, cmd, ...members }) + '\n')
     })
   }
@@ -50,22 +54,33 @@ class Client extends EventEmitter {
     return new Database(this, name)
   }
 
+  // stop ends the process, by force if it doesn't end with its input, and removes what it stored.
   async stop () {
-    this.#child.stdin.end()
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await new Promise(resolve => this.#child.once('exit', resolve))
+    const child = this.#child
+    if (child.exitCode === null && child.signalCode === null) {
+      const exit = new Promise(resolve => child.once('exit', resolve))
+      const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+      child.stdin.end()
+      await exit
+      clearTimeout(timer)
+    }
     rmSync(this.#directory, { recursive: true, force: true })
   }
 
   #take (line) {
     if (line.event) return this.emit('event', line)
-    const { cmd, resolve, reject } = this.#waiting.get(line.id)
+    const { cmd, timer, resolve, reject } = this.#waiting.get(line.id)
     this.#waiting.delete(line.id)
+    clearTimeout(timer)
     if (line.ok) resolve(line)
     else reject(new DriverError(cmd, line.error))
   }
 
   #fail (err) {
-    for (const { reject } of this.#waiting.values()) reject(err)
+    for (const { timer, reject } of this.#waiting.values()) {
+      clearTimeout(timer)
+      reject(err)
+    }
     this.#waiting.clear()
   }
 }

@@ -282,6 +282,9 @@ describe('Couchbase Lite', { concurrency: false }, () => {
       assert.deepEqual((await to.get('d000050')).list, [1, 3, { by: from.name }])
     }
     assert.equal((await b.blob('d000000', 'pic')).sha256, sha256(generated(5, 5000)))
+    // And they did travel as deltas.
+    const { delta_sync: deltas } = (await gateway.admin_('GET', '/_expvar')).syncgateway.per_db.deltas
+    assert.ok(deltas.deltas_sent >= 200 && deltas.delta_push_doc_count >= 200, JSON.stringify(deltas))
   })
 
   test('what the sync function forbids is reported for that document alone', async () => {

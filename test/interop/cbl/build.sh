@@ -11,7 +11,7 @@ want=$(sha256sum pom.xml icu54.c build.sh src/*.java)
 rm -f "$stamp"
 jars=(target/lib/couchbase-lite-java-3.0.0.jar target/lib/okhttp-3.14.7.jar target/lib/okio-1.17.2.jar)
 if ! ls "${jars[@]}" >/dev/null 2>&1; then
-  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies -DoutputDirectory=target/lib
+  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies -DoutputDirectory=target/lib
 fi
 
 rm -rf target/classes target/icu
