@@ -23,8 +23,6 @@ type subscription struct {
 	actor
 	coll *collection
 	o    subscriptionOptions
-	ctx  context.Context // ends with the subscription
-	stop context.CancelFunc
 
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
@@ -68,7 +66,6 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, err
 	}
 	s.live = !o.activeOnly
-	s.ctx, s.stop = context.WithCancel(coll.c.ctx())
 	coll.sub = s
 	s.countStart()
 	return s, nil
@@ -86,9 +83,15 @@ func (s *subscription) end() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	s.stop()
 	s.wake()
 }
+
+// gone reports whether nobody cares any more: the subscription or its connection has ended.
+func (s *subscription) gone() bool { return s.over() || s.ctx().Err() != nil }
+
+// ctx ends with the connection. A subscription that ends earlier, which is rare, comes to its end when it has sent what
+// it is sending: a context of its own would be part of what every idle one costs.
+func (s *subscription) ctx() context.Context { return s.coll.c.ctx() }
 
 // run is a turn: it does all there is to do.
 func (s *subscription) run() {
@@ -141,13 +144,13 @@ func (s *subscription) next() (a *answer, waiting int) {
 // failed ends the connection: a feed that breaks off would look like one that is idle.
 func (s *subscription) failed(err error) {
 	s.end()
-	if s.ctx.Err() != nil && s.coll.c.ctx().Err() != nil {
+	if s.ctx().Err() != nil {
 		return // it has ended already
 	}
 	switch tidegate.ErrorCode(err) {
 	case tidegate.NotFound, tidegate.Unauthorized, tidegate.Forbidden, tidegate.Canceled:
 	default:
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelError, "changes feed failed", slog.Any("error", err))
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelError, "changes feed failed", slog.Any("error", err))
 	}
 	s.coll.c.conn.Drop(err)
 }
@@ -155,7 +158,6 @@ func (s *subscription) failed(err error) {
 // close gives back what the subscription holds.
 func (s *subscription) close() {
 	s.closed = true
-	s.stop()
 	s.feed.Close()
 	s.countEnd()
 }
@@ -184,7 +186,7 @@ func (s *subscription) offer() (more bool, err error) {
 	s.mu.Unlock()
 	s.countOffer(pending + len(rows))
 	sent := time.Now()
-	return true, s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
+	return true, s.coll.c.conn.Send(s.ctx(), m, func(r *blip.Reply) {
 		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
 		s.answered(rows, r)
 	})
@@ -201,12 +203,12 @@ func (s *subscription) pending() int {
 
 // read reads the next entries and makes rows of them.
 func (s *subscription) read() (entries []tidegate.Change, body []byte, rows []sentRow, err error) {
-	done, err := s.coll.c.srv.reading(s.ctx)
+	done, err := s.coll.c.srv.reading(s.ctx())
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer done()
-	if entries, err = s.feed.Next(s.ctx, s.o.batch); err != nil || len(entries) == 0 {
+	if entries, err = s.feed.Next(s.ctx(), s.o.batch); err != nil || len(entries) == 0 {
 		return nil, nil, nil, err
 	}
 	rows, err = s.rows(entries)
@@ -253,7 +255,7 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 		}
 		rev := c.Revs[0].String()
 		if !s.o.gateway && !readable(rev) {
-			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a revision has an ID that Couchbase Lite cannot read; it is not sent")
+			s.coll.c.log.LogAttrs(s.ctx(), slog.LevelWarn, "a revision has an ID that Couchbase Lite cannot read; it is not sent")
 			continue
 		}
 		rows = append(rows, sentRow{change: *c, rev: rev})
@@ -289,7 +291,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		if s.o.gateway {
 			m.Properties.Add("ignoreNoConflicts", "true")
 		}
-		if err := s.coll.c.conn.Send(s.ctx, m, nil); err != nil {
+		if err := s.coll.c.conn.Send(s.ctx(), m, nil); err != nil {
 			return false, err
 		}
 		s.countCaughtUp()
@@ -309,11 +311,11 @@ func (s *subscription) caughtUp() (more bool, err error) {
 // goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
 // (replication.md §5.4).
 func (s *subscription) goLive() error {
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
-	feed, err := h.Changes(s.ctx, database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
+	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
 	if err != nil {
 		return err
 	}
@@ -326,8 +328,8 @@ func (s *subscription) goLive() error {
 func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
 	a, err := s.parseAnswer(rows, r)
-	if err != nil && s.ctx.Err() == nil {
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
+	if err != nil && !s.gone() {
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
 	}
 	s.mu.Lock()
 	s.waiting--
