@@ -26,6 +26,9 @@ func (s *subscription) send(a *answer) error {
 			return err
 		}
 		for i := range docs {
+			if s.over() {
+				return nil
+			}
 			if err := s.sendRow(a, i, &docs[i], asked); err != nil {
 				return err
 			}
@@ -37,13 +40,13 @@ func (s *subscription) send(a *answer) error {
 
 // load reads the documents of the first rows, as many as make a page.
 func (s *subscription) load(a *answer) ([]database.Sendable, error) {
-	done, err := s.coll.c.srv.reading(s.ctx)
+	done, err := s.coll.c.srv.reading(s.ctx())
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	start := time.Now()
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (s *subscription) load(a *answer) ([]database.Sendable, error) {
 	for i, row := range a.rows {
 		wanted[i] = database.Request{ID: row.change.ID, Rev: row.rev}
 	}
-	docs, err := h.Send(s.ctx, wanted, s.o.replacement, sendPage)
+	docs, err := h.Send(s.ctx(), wanted, s.o.replacement, sendPage)
 	s.coll.c.stats().Pull.RevProcessing.Add(int64(time.Since(start)))
 	return docs, err
 }
@@ -79,7 +82,7 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	if reply != nil {
 		s.coll.c.owedRevs.add(1)
 	}
-	if err := s.coll.c.conn.Send(s.ctx, m, reply); err != nil {
+	if err := s.coll.c.conn.Send(s.ctx(), m, reply); err != nil {
 		if reply != nil {
 			reply(new(blip.Reply)) // none will come, and the subscription may end without its connection
 		}
@@ -187,7 +190,7 @@ func (s *subscription) onRevReply(a *answer, i int, doc *database.Document, isDe
 		if s.coll.active != nil && !(err != nil && isDelta && refusesDelta(err)) {
 			s.coll.active.pushed(&row, err)
 		}
-		if err == nil || s.ctx.Err() != nil {
+		if err == nil || s.gone() {
 			return
 		}
 		c.stats().Pull.RevErrors.Add(1)
@@ -295,7 +298,7 @@ func (s *subscription) sendNoRev(row *sentRow, why error) error {
 	if s.coll.active != nil {
 		s.coll.active.tracker.finish(row.due) // a newer revision of the document comes later, or it is gone
 	}
-	return s.coll.c.conn.Send(s.ctx, m, nil)
+	return s.coll.c.conn.Send(s.ctx(), m, nil)
 }
 
 // smallestDeltaBody is the shortest body that is worth a delta, in bytes.
@@ -309,12 +312,12 @@ func (s *subscription) delta(a *answer, i int, doc *database.Document, rev strin
 	}
 	stats := &c.stats().Delta
 	stats.Requested.Add(1)
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return nil, err
 	}
 	// The base is read even if the delta is at hand: what the principal may not read must not show in a delta either.
-	base, err := bodyOf(s.ctx, h, doc.ID, known[0])
+	base, err := bodyOf(s.ctx(), h, doc.ID, known[0])
 	if err != nil || base == nil {
 		return nil, err
 	}
@@ -348,7 +351,7 @@ func bodyOf(ctx context.Context, h *database.Handle, id, rev string) ([]byte, er
 
 // versions names the rows by versions, where their revisions have one (replication.md §4.3).
 func (s *subscription) versions(rows []sentRow) error {
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
@@ -356,7 +359,7 @@ func (s *subscription) versions(rows []sentRow) error {
 	for i := range rows {
 		entries[i] = rows[i].change
 	}
-	versions, err := h.Versions(s.ctx, entries)
+	versions, err := h.Versions(s.ctx(), entries)
 	if err != nil {
 		return err
 	}
