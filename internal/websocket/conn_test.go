@@ -96,6 +96,7 @@ func frames(t *testing.T, o Options, in string) (last []byte, err error) {
 	for err == nil {
 		_, _, err = s.Next()
 	}
+	_ = s.Abort()
 	return <-got, err
 }
 
