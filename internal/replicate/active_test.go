@@ -309,13 +309,24 @@ func TestReplicateFiltered(t *testing.T) {
 	there := newRemote(t, database.Options{})
 	there.user = "bob"
 	there.env.user("bob", "A", "B")
+	there.setDown(true)
 	here := newEnv(t, database.Options{})
 	for _, ch := range []string{"A", "B", "C"} {
 		there.put("there"+ch, `{"channels":["`+ch+`"]}`)
 		here.put("here"+ch, `{"channels":["`+ch+`"]}`)
 	}
 	o := replicate.ActiveOptions{Push: true, Pull: true, Username: "bob", Password: "letmein", Channels: []string{"A", "C"}}
-	run(t, here.replicator(there, o))
+	rep := here.replicator(there, o)
+	ended := make(chan error, 1)
+	go func() { ended <- rep.Run(t.Context()) }()
+	until(t, "both wait for the remote", func() bool {
+		s := rep.Status()
+		return s.Pull.State == replicate.Reconnecting && s.Push.State == replicate.Reconnecting
+	})
+	there.setDown(false)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
 	keys := func(m map[string]string) string {
 		var all []string
 		for id := range m {

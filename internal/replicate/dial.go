@@ -11,14 +11,12 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // What a remote answers that is no tidegate and no Sync Gateway may be anything; so much of it is read, in bytes.
 const maxProbe = 64 << 10
-
-// maxActiveFrame is the longest frame that is accepted from a remote, in bytes (blip.md §13).
-const maxActiveFrame = 1 << 20
 
 // newHTTPClient makes the client for the first look at the remote. It follows redirects on the same host only.
 func (r *Replicator) newHTTPClient() *http.Client {
@@ -64,7 +62,7 @@ func (r *Replicator) connect(ctx context.Context) (*websocket.Conn, Version, err
 	var last error
 	for _, v := range []Version{V4, V3, V2} {
 		ws, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
-			Options: websocket.Options{ReadLimit: maxActiveFrame, PingAfter: r.o.Heartbeat, PongTimeout: r.o.Heartbeat},
+			Options: websocket.Options{ReadLimit: blip.MaxFrame, PingAfter: r.o.Heartbeat, PongTimeout: r.o.Heartbeat},
 			Header:  r.header(), Subprotocols: []string{v.Subprotocol()}, TLSConfig: r.tlsConfig(),
 		})
 		if err == nil && resp.Header.Get("Sec-WebSocket-Protocol") == v.Subprotocol() {

@@ -12,9 +12,6 @@ import (
 	"github.com/tidegate/tidegate/internal/websocket"
 )
 
-// maxFrame is the longest BLIP frame that is accepted, in bytes (blip.md §13).
-const maxFrame = 1 << 20
-
 // Replicator speaks the replication protocol for all connections of a process. stats, if not nil, are the framing's
 // counters.
 func Replicator(b config.BLIPSettings, stats *blip.Stats, log *slog.Logger) ReplicateFunc {
@@ -28,7 +25,7 @@ func Replicator(b config.BLIPSettings, stats *blip.Stats, log *slog.Logger) Repl
 	buffers := new(websocket.Buffers)
 	return func(ctx context.Context, conn net.Conn, r Replication) error {
 		ws := websocket.Server(websocket.NewStream(conn, nil), websocket.Options{
-			ReadLimit: maxFrame, WriteTimeout: b.SlowReaderTimeout, PingAfter: b.PingInterval, PongTimeout: pongTimeout, Buffers: buffers,
+			ReadLimit: blip.MaxFrame, WriteTimeout: b.SlowReaderTimeout, PingAfter: b.PingInterval, PongTimeout: pongTimeout, Buffers: buffers,
 		})
 		p := replicate.Peer{
 			DB: r.DB, Admin: r.User == nil, ReadOnly: r.ReadOnly, HideMissing: r.HideMissing,
