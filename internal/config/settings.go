@@ -68,9 +68,9 @@ const (
 
 	defaultReplicationHeartbeatSecs = 300
 
-	defaultRevMaxAge          = 24 * 3600
-	defaultJavaScriptSecs     = 5
-	defaultConfigUpdate       = Duration(10 * time.Second)
+	defaultRevMaxAge      = 24 * 3600
+	defaultJavaScriptSecs = 5
+	defaultConfigUpdate   = Duration(10 * time.Second)
 
 	day = 24 * time.Hour
 )

@@ -173,7 +173,7 @@ func (d *Database) checkLimits(c *check) {
 	between(c, "javascript_timeout_secs", d.JavaScriptTimeout, 1, 3600)
 	between(c, "kv_tls_port", d.KVTLSPort, 1, 65535)
 	between(c, "max_concurrent_query_ops", d.MaxConcurrentQueryOps, 0, maxInt)
-	between(c, "sgreplicate_websocket_heartbeat_secs", d.SGReplicateHeartbeatSecs, 1, maxInt)
+	between(c, "sgreplicate_websocket_heartbeat_secs", d.SGReplicateHeartbeatSecs, 0, maxInt)
 	between(c, "query_pagination_limit", d.QueryPaginationLimit, 2, maxInt)
 	between(c, "client_partition_window_secs", d.ClientPartitionWindowSecs, 0, maxInt)
 	between(c, "resync_concurrency", d.ResyncConcurrency, 1, 256)
