@@ -144,16 +144,9 @@ func hostOf(r RemoteURL) string {
 }
 
 // Endpoint returns where a replication that was validated goes: the http(s) URL of the remote database without user
-// information, and the credentials; "" is the guest. Unavailable: the password was encrypted with a key that is not there.
+// information, and the credentials; "" is the guest. Unavailable: the password was encrypted with a key that is not there;
+// the URL is returned all the same.
 func (r *Replication) Endpoint() (remote *url.URL, username, password string, err error) {
-	id := r.Remote.sealedWith()
-	if r.RemotePassword.Locked() {
-		id = sealingKeyOf(*r.RemotePassword.text)
-	}
-	if r.Remote.Locked() || r.RemotePassword.Locked() {
-		return nil, "", "", tidegate.Errorf(tidegate.Unavailable,
-			"The stored credentials cannot be decrypted: they were encrypted with the key %s, which is not among the configured ones", id)
-	}
 	u, err := url.Parse(r.Remote.Reveal())
 	if err != nil {
 		return nil, "", "", tidegate.Errorf(tidegate.Invalid, "Replication remote URL is invalid")
@@ -170,7 +163,31 @@ func (r *Replication) Endpoint() (remote *url.URL, username, password string, er
 	case "wss":
 		u.Scheme = "https"
 	}
-	return u.JoinPath(), username, password, nil // JoinPath cleans the path
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	if id, locked := r.lockedBy(); locked {
+		err = tidegate.Errorf(tidegate.Unavailable,
+			"The stored credentials cannot be decrypted: they were encrypted with the key %s, which is not among the configured ones", id)
+	}
+	return u, username, password, err
+}
+
+// lockedBy is the id of the key that is missing to read the credentials.
+func (r *Replication) lockedBy() (id string, locked bool) {
+	if r.RemotePassword.Locked() {
+		return sealingKeyOf(*r.RemotePassword.text), true
+	}
+	return r.Remote.sealedWith(), r.Remote.Locked()
+}
+
+// Channels are those of the filter; nil if there is none.
+func (r *Replication) Channels() []string {
+	if r.Filter == "" || r.QueryParams == nil {
+		return nil
+	}
+	if r.QueryParams.CollectionsChannels != nil {
+		return r.commonChannels()
+	}
+	return r.QueryParams.Channels
 }
 
 // Push reports whether local changes go to the remote.

@@ -161,9 +161,30 @@ func (r *Replication) checkFilter(v *replicationCheck) {
 		v.fail("query_params", "Replication specifies sync_gateway/bychannel filter but is missing query_params")
 	case q.Channels != nil && len(q.Channels) == 0: // it would copy nothing, or be taken for no filter at all
 		v.fail("query_params", badChannels)
-	case len(q.CollectionsChannels) > 0 && !value(r.CollectionsEnabled):
+	case q.CollectionsChannels == nil:
+	case !value(r.CollectionsEnabled):
 		v.fail("query_params", "collections_channels in query_params needs collections_enabled")
+	case q.Channels != nil:
+		v.fail("query_params", "query_params has channels and collections_channels")
+	case r.commonChannels() == nil:
+		v.fail("query_params", "collections_channels in query_params must name each of collections_local, with the same channels for all")
 	}
+}
+
+// commonChannels are the channels of all the collections, if these are named and have the same; else nil.
+func (r *Replication) commonChannels() []string {
+	var common []string
+	for _, name := range r.CollectionsLocal {
+		list := slices.Sorted(slices.Values(r.QueryParams.CollectionsChannels[name]))
+		if len(list) == 0 || common != nil && !slices.Equal(common, list) {
+			return nil
+		}
+		common = list
+	}
+	if len(r.QueryParams.CollectionsChannels) != len(r.CollectionsLocal) {
+		return nil
+	}
+	return common
 }
 
 func (r *Replication) checkCollections(v *replicationCheck) {
