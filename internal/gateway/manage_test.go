@@ -166,7 +166,7 @@ func TestPurgeResumes(t *testing.T) {
 		t.Fatalf("%d rows are left", n)
 	}
 	e.close(g)
-	found, err := readStored(t.Context(), e.st)
+	found, err := readStored(t.Context(), e.st, nil)
 	if err != nil || len(found.purges) != 0 {
 		t.Fatalf("the purge is noted still: %v %v", found.purges, err)
 	}
