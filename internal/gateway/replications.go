@@ -33,6 +33,8 @@ type Replications struct {
 	ended   context.CancelFunc // ends the saver
 	saver   chan struct{}      // closed when the saver has ended
 	changed chan struct{}      // asks the saver to save at once
+
+	former []ReplicationStatus // of ad hoc replications that are gone, the latest last
 }
 
 // Replications are the database's replications with other gateways.
