@@ -140,6 +140,9 @@ func (r *Running) Acquire(ctx context.Context) (db *database.Database, leavingCt
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		if inst != nil && ctx == context.Background() {
+			return inst.db, inst.leaving, func() { r.exit(inst) }, nil // nothing to join
+		}
 		if inst != nil {
 			l := &leaving{Context: ctx, instance: inst.leaving}
 			return inst.db, l, func() { l.free(); r.exit(inst) }, nil

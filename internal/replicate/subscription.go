@@ -24,12 +24,11 @@ type subscription struct {
 	actor
 	coll *collection
 	o    subscriptionOptions
-	ctx  context.Context // ends with the subscription
-	stop context.CancelFunc
 
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
+	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
 
 	// The rest is the turn's:
@@ -44,7 +43,8 @@ type subscription struct {
 // sentRow is a row that was offered, kept until it is answered.
 type sentRow struct {
 	change tidegate.Change
-	rev    string // as it was offered
+	rev    string    // as it was offered
+	due    *expected // where this side drives the replication
 }
 
 // answer is a peer's answer to a list of changes: the rows it wants.
@@ -69,7 +69,6 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, err
 	}
 	s.live = !o.activeOnly
-	s.ctx, s.stop = context.WithCancel(coll.c.ctx())
 	coll.sub = s
 	s.countStart()
 	return s, nil
@@ -87,9 +86,15 @@ func (s *subscription) end() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	s.stop()
 	s.wake()
 }
+
+// gone reports whether nobody cares any more: the subscription or its connection has ended.
+func (s *subscription) gone() bool { return s.over() || s.ctx().Err() != nil }
+
+// ctx ends with the connection. A subscription that ends earlier, which is rare, comes to its end when it has sent what
+// it is sending: a context of its own would be part of what every idle one costs.
+func (s *subscription) ctx() context.Context { return s.coll.c.ctx() }
 
 // run is a turn: it does all there is to do.
 func (s *subscription) run() {
@@ -118,7 +123,10 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0:
+	case s.exhausted && waiting == 0 && !s.mayRetry():
+		if s.coll.active != nil {
+			s.coll.active.noteCaughtUp()
+		}
 		s.end()
 		return true, nil
 	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
@@ -145,13 +153,13 @@ func (s *subscription) next() (a *answer, waiting int) {
 // failed ends the connection: a feed that breaks off would look like one that is idle.
 func (s *subscription) failed(err error) {
 	s.end()
-	if s.ctx.Err() != nil && s.coll.c.ctx().Err() != nil {
+	if s.ctx().Err() != nil {
 		return // it has ended already
 	}
 	switch tidegate.ErrorCode(err) {
 	case tidegate.NotFound, tidegate.Unauthorized, tidegate.Forbidden, tidegate.Canceled:
 	default:
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelError, "changes feed failed", slog.Any("error", err))
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelError, "changes feed failed", slog.Any("error", err))
 	}
 	s.coll.c.conn.Drop(err)
 }
@@ -159,7 +167,6 @@ func (s *subscription) failed(err error) {
 // close gives back what the subscription holds.
 func (s *subscription) close() {
 	s.closed = true
-	s.stop()
 	s.coll.c.owedRows.forget(s)
 	s.coll.c.owedRevs.forget(s)
 	s.feed.Close()
@@ -184,6 +191,9 @@ func (s *subscription) offer() (more bool, err error) {
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
 	}
+	if s.coll.active != nil {
+		s.coll.active.offered(rows)
+	}
 	s.mu.Lock()
 	s.waiting++
 	pending := s.pending()
@@ -191,7 +201,7 @@ func (s *subscription) offer() (more bool, err error) {
 	s.coll.c.owedRows.add(len(rows))
 	s.countOffer(pending + len(rows))
 	sent := time.Now()
-	err = s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
+	err = s.coll.c.conn.Send(s.ctx(), m, func(r *blip.Reply) {
 		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
 		s.answered(rows, r)
 	})
@@ -213,12 +223,12 @@ func (s *subscription) pending() int {
 
 // read reads the next entries and makes rows of them.
 func (s *subscription) read() (entries []tidegate.Change, body []byte, rows []sentRow, err error) {
-	done, err := s.coll.c.srv.reading(s.ctx)
+	done, err := s.coll.c.srv.reading(s.ctx())
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer done()
-	if entries, err = s.feed.Next(s.ctx, s.o.batch); err != nil || len(entries) == 0 {
+	if entries, err = s.feed.Next(s.ctx(), s.o.batch); err != nil || len(entries) == 0 {
 		return nil, nil, nil, err
 	}
 	rows, err = s.rows(entries)
@@ -260,12 +270,12 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 		switch {
 		case len(c.Revs) == 0: // about a user, not a document
 			continue
-		case v >= V3 && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
+		case (v >= V3 || s.coll.active != nil) && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
 			continue // replication.md §6: told only to whom asked for it
 		}
 		rev := c.Revs[0].String()
 		if !s.o.gateway && !readable(rev) || strings.ContainsRune(c.ID, 0) {
-			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
+			s.coll.c.log.LogAttrs(s.ctx(), slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
 			continue
 		}
 		rows = append(rows, sentRow{change: *c, rev: rev})
@@ -301,7 +311,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		if s.o.gateway {
 			m.Properties.Add("ignoreNoConflicts", "true")
 		}
-		if err := s.coll.c.conn.Send(s.ctx, m, nil); err != nil {
+		if err := s.coll.c.conn.Send(s.ctx(), m, nil); err != nil {
 			return false, err
 		}
 		s.countCaughtUp()
@@ -321,11 +331,11 @@ func (s *subscription) caughtUp() (more bool, err error) {
 // goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
 // (replication.md §5.4).
 func (s *subscription) goLive() error {
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
-	feed, err := h.Changes(s.ctx, database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
+	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
 	if err != nil {
 		return err
 	}
@@ -339,8 +349,10 @@ func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
 	s.coll.c.owedRows.paid(len(rows))
 	a, err := s.parseAnswer(rows, r)
-	if err != nil && s.ctx.Err() == nil {
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
+	if err != nil && s.coll.active != nil && !s.gone() {
+		s.coll.active.refused(err)
+	} else if err != nil && !s.gone() {
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
 	}
 	s.mu.Lock()
 	s.waiting--
@@ -369,15 +381,39 @@ func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, erro
 		a.maxHistory = positive(text)
 	}
 	for i, w := range all {
-		if w.send {
+		switch {
+		case w.send:
 			a.rows = append(a.rows, rows[i])
 			a.known = append(a.known, w.known)
+		case s.coll.active != nil:
+			s.coll.active.tracker.finish(rows[i].due)
 		}
 	}
 	if len(a.rows) == 0 {
 		return nil, nil
 	}
 	return a, nil
+}
+
+// mayRetry reports whether deltas are on their way.
+func (s *subscription) mayRetry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deltas > 0
+}
+
+// deltaSent counts a delta that is on its way; deltaAnswered counts it out.
+func (s *subscription) deltaSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deltas++
+}
+
+func (s *subscription) deltaAnswered() {
+	s.mu.Lock()
+	s.deltas--
+	s.mu.Unlock()
+	s.wake()
 }
 
 // retry has rows sent again, whole.

@@ -85,7 +85,7 @@ func TestCloseHandshake(t *testing.T) {
 }
 
 // frames sends raw bytes to a server and returns how it ended and its last frame.
-func frames(t *testing.T, o Options, in string) (err error, last []byte) {
+func frames(t *testing.T, o Options, in string) (last []byte, err error) {
 	a, b := net.Pipe()
 	s := Server(NewStream(a, []byte(in)), o)
 	got := make(chan []byte, 1)
@@ -96,7 +96,8 @@ func frames(t *testing.T, o Options, in string) (err error, last []byte) {
 	for err == nil {
 		_, _, err = s.Next()
 	}
-	return err, <-got
+	_ = s.Abort()
+	return <-got, err
 }
 
 func TestRules(t *testing.T) {
@@ -119,7 +120,7 @@ func TestRules(t *testing.T) {
 		"bad close code":    {"\x88\x82\x00\x00\x00\x00\x03\xed", CloseProtocol},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			err, last := frames(t, Options{ReadLimit: 100}, c.in)
+			last, err := frames(t, Options{ReadLimit: 100}, c.in)
 			e, ok := errors.AsType[*ProtocolError](err)
 			if !ok || e.Code != c.code {
 				t.Errorf("%s: %v", name, err)
@@ -131,7 +132,7 @@ func TestRules(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		// A close without a code is answered without one; a ping before it, within a message in pieces, is answered.
-		err, last := frames(t, Options{}, "\x02\x81\x00\x00\x00\x00a\x89\x81\x00\x00\x00\x00p\x80\x81\x00\x00\x00\x00b\x88\x80\x00\x00\x00\x00")
+		last, err := frames(t, Options{}, "\x02\x81\x00\x00\x00\x00a\x89\x81\x00\x00\x00\x00p\x80\x81\x00\x00\x00\x00b\x88\x80\x00\x00\x00\x00")
 		if e, ok := errors.AsType[*CloseError](err); !ok || e.Code != closeNoStatus || string(last) != "\x8a\x01p\x88\x00" {
 			t.Errorf("%v, %q", err, last)
 		}
