@@ -128,6 +128,15 @@ var errHelp = errors.New("help was printed")
 
 // parseFlags parses args; a command takes no arguments but flags.
 func parseFlags(fs *flag.FlagSet, args []string) error {
+	err := parseLeading(fs, args)
+	if err == nil && fs.NArg() > 0 {
+		return usageErrorf("unexpected argument %q; try `tidegate %s --help`", fs.Arg(0), fs.Name())
+	}
+	return err
+}
+
+// parseLeading parses the flags that args begin with.
+func parseLeading(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -139,8 +148,6 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 			return usageErrorf("unknown flag --%s%s; try `tidegate %s --help`", name, didYouMean(name, names), fs.Name())
 		}
 		return usageErrorf("%v", err)
-	case fs.NArg() > 0:
-		return usageErrorf("unexpected argument %q; try `tidegate %s --help`", fs.Arg(0), fs.Name())
 	}
 	return nil
 }

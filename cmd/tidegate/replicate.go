@@ -105,14 +105,15 @@ func parseReplicate(args []string, getenv env, std stdio) (*replicateOptions, er
 func parseArguments(fs *flag.FlagSet, args []string, names ...string) ([]string, error) {
 	var found []string
 	for {
-		err := parseFlags(fs, args)
-		if fs.NArg() == 0 {
-			if err == nil && len(found) != len(names) {
-				err = usageErrorf("%s needs %s; try `tidegate %s --help`", fs.Name(), strings.Join(names, " and "), fs.Name())
-			}
-			return found, err
+		if err := parseLeading(fs, args); err != nil {
+			return nil, err
 		}
-		if len(found) == len(names) {
+		switch {
+		case fs.NArg() == 0 && len(found) == len(names):
+			return found, nil
+		case fs.NArg() == 0:
+			return nil, usageErrorf("%s needs %s; try `tidegate %s --help`", fs.Name(), strings.Join(names, " and "), fs.Name())
+		case len(found) == len(names):
 			return nil, usageErrorf("%s takes %s and nothing more; try `tidegate %s --help`", fs.Name(), strings.Join(names, " and "), fs.Name())
 		}
 		found, args = append(found, fs.Arg(0)), fs.Args()[1:]
