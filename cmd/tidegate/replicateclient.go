@@ -115,7 +115,19 @@ func (s *replicationStatus) failed() int64 { return s.RejectedLocal + s.WriteFai
 // status asks for the status of a replication, also of one that has just ended.
 func (c *databaseClient) status(ctx context.Context, id string) (*replicationStatus, error) {
 	s := &replicationStatus{}
-	return s, c.request(ctx, http.MethodGet, "/_replicationStatus/"+url.PathEscape(id)+"?includeEnded=true", nil, s)
+	var answer json.RawMessage
+	err := c.request(ctx, http.MethodGet, "/_replicationStatus/"+url.PathEscape(id)+"?includeEnded=true", nil, &answer)
+	if err != nil {
+		return s, err
+	}
+	if answer[0] == '[' { // the form of 2.8, which a database may be set to: a list of one
+		answer = bytes.Trim(answer, "[] \n")
+	}
+	err = json.Unmarshal(answer, s)
+	if err != nil {
+		err = fmt.Errorf("read the status of a replication: %w", err)
+	}
+	return s, err
 }
 
 // lastSequence asks for the last sequence of the database; false if it does not tell, or in numbers that cannot be compared.
