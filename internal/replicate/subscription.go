@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -25,6 +26,8 @@ type subscription struct {
 	coll *collection
 	o    subscriptionOptions
 
+	exhausted atomic.Bool // a one-shot feed has brought everything
+
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
@@ -32,12 +35,11 @@ type subscription struct {
 	ended   bool
 
 	// The rest is the turn's:
-	feed      *database.Feed
-	live      bool // the first catching up is over: what activeOnly left out comes now
-	told      bool // the peer knows that it has caught up
-	exhausted bool // a one-shot feed has brought everything
-	closed    bool
-	idle      bool // it is counted as caught up
+	feed   *database.Feed
+	live   bool // the first catching up is over: what activeOnly left out comes now
+	told   bool // the peer knows that it has caught up
+	closed bool
+	idle   bool // it is counted as caught up
 }
 
 // sentRow is a row that was offered, kept until it is answered.
@@ -59,7 +61,7 @@ type answer struct {
 func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*subscription, error) {
 	coll.mu.Lock()
 	defer coll.mu.Unlock()
-	if coll.sub != nil && !coll.sub.over() {
+	if coll.sub != nil && !coll.sub.over() && !coll.sub.finishing() {
 		return nil, errSubscribed
 	}
 	s := &subscription{coll: coll, o: o}
@@ -79,6 +81,14 @@ func (s *subscription) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// finishing reports whether all lists have been sent and answered, so that the subscription ends by itself once it has
+// sent what was asked for. The peer may know that before this side has come to its end.
+func (s *subscription) finishing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exhausted.Load() && s.waiting == 0
 }
 
 // end ends the subscription soon. It is idempotent.
@@ -123,13 +133,13 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0 && !s.mayRetry():
+	case s.exhausted.Load() && waiting == 0 && !s.mayRetry():
 		if s.coll.active != nil {
 			s.coll.active.noteCaughtUp()
 		}
 		s.end()
 		return true, nil
-	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
+	case s.exhausted.Load() || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
 		return false, nil
 	}
 	return s.offer()
@@ -317,7 +327,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		s.countCaughtUp()
 	}
 	if s.feed.Done() {
-		s.exhausted = true
+		s.exhausted.Store(true)
 		return true, nil
 	}
 	if !s.live {
