@@ -152,6 +152,7 @@ func TestSubscribingAgainAndAgain(t *testing.T) {
 		bounded(t, 16<<20, func() {
 			for range 200 {
 				r.request(0, "", "Profile", "subChanges", "batch", "1000")
+				synctest.Wait()
 				r.request(0, "", "Profile", "unsubChanges")
 				synctest.Wait()
 				for _, f := range r.frames() {
