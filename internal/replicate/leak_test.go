@@ -287,7 +287,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, e: newEnv(t, database.Options{}).strict(), o: newOracle(leakUsers...), revs: map[string]string{}}
 	for _, user := range leakUsers {
 		w.e.user(user)
-		for i, r := range []replica{{version: replicate.V3, revocations: true, deltas: true}, {version: replicate.V4, revocations: true}, {version: replicate.V2, revocations: true}, {version: replicate.V3}} {
+		for i, r := range []replica{{version: replicate.V3, revocations: true, deltas: true}, {version: replicate.V4, revocations: true}, {version: replicate.V2}, {version: replicate.V3}} {
+			r.name, r.user, r.docs = fmt.Sprintf("%c%d of %s", 'a'+i%2, i, user), user, map[string]held{}
 			w.all = append(w.all, &r)
 			w.dial(&r)
 		}
