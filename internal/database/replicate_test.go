@@ -165,7 +165,7 @@ func TestSend(t *testing.T) {
 			t.Errorf("%s: %+v replaced %v", c.name, doc, got[0].Replaced)
 		}
 	}
-	if n := e.db.Stats().Replication.DocReads.Load(); n != 5 {
+	if n := e.db.Stats().Replication.DocReads.Load(); n != 6 {
 		t.Errorf("%d documents were read by BLIP", n)
 	}
 	// After the old body has gone it is replaced too.
