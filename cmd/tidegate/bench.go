@@ -15,13 +15,16 @@ const benchHelp = `Usage: tidegate bench [flags]
 
 Drives a running gateway over HTTP and prints what it does: writes, bulk writes, reads, the changes feed once
 over many documents, the latency from a write to a continuous listener, the fan-out of one write to many
-listeners and what each of these costs. It makes a database of its own and leaves it there (delete it with
+listeners and what each of these costs; then the same over BLIP, as Couchbase Lite replicates: blip-push,
+blip-pull, and blip-idle, which is many continuous pulls that have nothing to do until a write wakes them. It
+makes a database of its own and leaves it there (delete it with
 curl -X DELETE 'http://127.0.0.1:4985/bench/?purge=true').
 
 Any server with the same API can be driven, so that two can be compared in one run:
 
   tidegate bench                                            # a gateway on this machine
-  tidegate bench --url http://127.0.0.1:5984 --couch        # a CouchDB-shaped server
+  tidegate bench --url http://127.0.0.1:5984 --couch        # a CouchDB-shaped server (no BLIP)
+  tidegate bench --only blip-idle --pullers 5000 --pid PID --metrics http://127.0.0.1:4986
 `
 
 // benchCommand runs the load tool.
@@ -40,17 +43,27 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	fs.IntVar(&o.Listeners, "listeners", 1_000, "`number` of continuous listeners")
 	fs.IntVar(&o.Writes, "writes", 500, "`number` of writes whose latency to a listener is measured")
 	fs.IntVar(&o.PID, "pid", 0, "process `id` of the server on this machine, for CPU and memory")
-	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout")
+	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout, blip-push, blip-pull, blip-idle")
+	replicators := fs.String("replicators", "1,16", "`numbers` of concurrent BLIP pushes and pulls, comma-separated")
+	fs.IntVar(&o.Version, "blip-version", 3, "`version` of the replication protocol: 2, 3 or 4")
+	fs.IntVar(&o.Compression, "compression", 0, "deflate `level` of what the tool sends over BLIP: 0 (none) to 9; the server's is its blip_compression")
+	fs.IntVar(&o.Unanswered, "unanswered", 1_000, "`number` of pushed revisions of one client that may wait for their answer")
+	fs.IntVar(&o.Pullers, "pullers", 1_000, "`number` of idle continuous pulls; tool and server need a file descriptor for each")
+	fs.DurationVar(&o.Settle, "settle", 5*time.Second, "`time` to leave them alone before the server's memory is read")
+	fs.StringVar(&o.Metrics, "metrics", "", "metrics `URL` (http://127.0.0.1:4986), for counting the feeds that a write wakes")
 	jsonFile := fs.String("json", "", "write the figures as JSON to this `file` too (- for standard output instead of the table)")
 	if err := parseFlags(fs, args); err != nil {
 		return ignoreHelp(err)
 	}
-	for s := range strings.SplitSeq(*clients, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(s))
-		if err != nil || n < 1 {
-			return usageErrorf("--clients: %q is not a number of clients", s)
-		}
-		o.Clients = append(o.Clients, n)
+	var err error
+	if o.Clients, err = numbers("--clients", *clients); err != nil {
+		return err
+	}
+	if o.Replicators, err = numbers("--replicators", *replicators); err != nil {
+		return err
+	}
+	if o.Version < 2 || o.Version > 4 || o.Compression < 0 || o.Compression > 9 || o.Unanswered < 1 || o.Pullers < 1 {
+		return usageErrorf("--blip-version must be 2 to 4, --compression 0 to 9, --unanswered and --pullers above 0")
 	}
 	if *only != "" {
 		o.Only = strings.Split(*only, ",")
@@ -63,6 +76,19 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 		return err
 	}
 	return writeReport(report, *jsonFile, std.out)
+}
+
+// numbers reads a list of numbers of clients.
+func numbers(flag, list string) ([]int, error) {
+	var all []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil || n < 1 {
+			return nil, usageErrorf("%s: %q is not a number of clients", flag, s)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 func writeReport(r *bench.Report, file string, stdout io.Writer) error {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -242,7 +241,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		select {
 		case l.slots <- struct{}{}:
-			return &slotConn{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
+			return &slotConn{Conn: c, slots: l.slots}, nil
 		default:
 			_, _ = c.Write([]byte(tooMany)) // fits the socket's buffer: it does not block
 			_ = c.Close()
@@ -253,10 +252,14 @@ func (l *limited) Accept() (net.Conn, error) {
 // slotConn gives its slot back when it is closed.
 type slotConn struct {
 	net.Conn
-	free func()
+	slots <-chan struct{}
+	freed atomic.Bool
 }
 
 func (c *slotConn) Close() error {
-	defer c.free()
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	if !c.freed.Swap(true) {
+		<-c.slots
+	}
+	return err
 }

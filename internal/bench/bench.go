@@ -1,15 +1,16 @@
-// Package bench drives a gateway over HTTP and reports what it does: the work of test/bench and of
+// Package bench drives a gateway over HTTP and BLIP and reports what it does: the work of test/bench and of
 // `tidegate bench`. It speaks only what every Sync-Gateway- or CouchDB-shaped server speaks, so that ratios
 // between servers can be measured in one run on one machine.
 package bench
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"time"
@@ -32,6 +33,15 @@ type Options struct {
 	Rounds    int           // fan-out rounds, of which the median is reported; 11 if 0
 	PID       int           // the server's process on this machine, for CPU and memory; 0 = not measured
 	Only      []string      // names of measurements to run; all if empty
+
+	// Of replications over BLIP:
+	Replicators []int         // numbers of concurrent pushes and of pulls; 1, 16 if empty
+	Version     int           // of the replication protocol: N of CBMobile_N; 3 if 0
+	Compression int           // of what the tool sends: 0 (none) to 9; the server's is its own setting
+	Unanswered  int           // revisions of one push that may wait for their answer; 1,000 if 0
+	Pullers     int           // idle continuous pulls; 1,000 if 0
+	Settle      time.Duration // how long they are left alone before the server's memory is read; 5 s if 0
+	Metrics     string        // the metrics listener, for counting feeds that woke; "": not counted
 }
 
 func (o *Options) defaults() error {
@@ -46,6 +56,13 @@ func (o *Options) defaults() error {
 	o.Listeners = orDefault(o.Listeners, 1_000)
 	o.Writes = orDefault(o.Writes, 500)
 	o.Rounds = orDefault(o.Rounds, 11)
+	if len(o.Replicators) == 0 {
+		o.Replicators = []int{1, 16}
+	}
+	o.Version = orDefault(o.Version, 3)
+	o.Unanswered = orDefault(o.Unanswered, 1_000)
+	o.Pullers = orDefault(o.Pullers, 1_000)
+	o.Settle = orDefault(o.Settle, 5*time.Second)
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
 		return fmt.Errorf("the URL must be of the form http://host:port, not %q", o.URL)
@@ -82,9 +99,10 @@ func Run(ctx context.Context, opts Options, progress io.Writer) (*Report, error)
 	}{
 		{"put", b.put}, {"bulk", b.bulk}, {"get", b.get}, {"changes", b.changes},
 		{"latency", b.latency}, {"fanout", b.fanOut},
+		{"blip-push", b.blipPush}, {"blip-pull", b.blipPull}, {"blip-idle", b.blipIdle},
 	}
 	for _, s := range steps {
-		if !b.wanted(s.name) {
+		if !b.wanted(s.name) || opts.Couch && strings.HasPrefix(s.name, "blip-") {
 			continue
 		}
 		if err := s.run(ctx); err != nil {
@@ -147,10 +165,39 @@ func document(n int) []byte {
 		userName, n%channels, n, n%997, n%10_000, pad)
 }
 
+// varied returns a body like document's whose text is another for each n: one that is the same in all documents
+// would compress to nothing over BLIP.
+func varied(n int) []byte {
+	const length = 810 // makes the body about 1 KiB, as document's is
+	rnd := rand.New(rand.NewPCG(uint64(n), 1))
+	text := make([]byte, 0, length+16)
+	for len(text) < length {
+		text = append(append(text, words[rnd.IntN(len(words))]...), ' ')
+	}
+	return fmt.Appendf(nil, `{"type":"order","owner":%q,"channels":["ch-%d","ch-all"],"number":%d,"state":"open",`+
+		`"customer":{"name":"Customer %d","city":"Rotterdam","zip":"3011 AA"},"amount":%d.50,"note":"%s"}`,
+		userName, n%channels, n, n%997, n%10_000, text)
+}
+
+// words are what the text of varied is made of.
+var words = strings.Fields(`about above account across after again almost along among animal answer around asked autumn back balance
+	before began below bench better between book both bridge brought building called carry change children city class clear
+	close cold common country cover cross daily different during early earth enough every example family father feet field
+	figure final first follow forest form found four garden gave general girl give good grand great group grow half hand
+	happen heard help here high home horse hour house hundred idea important island keep kind king knew language large last
+	later learn leave left letter life light line list little long made make many map mark mean measure men mile mind money
+	morning mother mountain move much music near never next night north notice number object often once open order other own
+	page paper part passage pattern people perhaps piece place plain plan plant play point present problem question quick
+	ran reach ready real red remember rest river road rock room round rule sail school science sea second seven several
+	shape ship short show side simple since sing slow small song soon sound south special stand star start state still
+	stood stop story street strong study summer sure table tail take talk teach tell thing think thousand three through time
+	together took toward town travel tree true turn under until usual voice vowel wait walk warm watch water week whole
+	winter with without wonder wood word work world write year young`)
+
 const userName = "bench"
 
 func randomHex() string {
 	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	_, _ = crand.Read(b[:]) // never fails (crypto/rand)
 	return hex.EncodeToString(b[:])
 }

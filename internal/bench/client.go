@@ -46,7 +46,7 @@ func setUp(ctx context.Context, o Options) (*target, error) {
 		return nil, err
 	}
 	password := randomHex()
-	names := []string{"ch-all"}
+	names := []string{"ch-all", idleAll, idleFew}
 	for i := range channels {
 		names = append(names, "ch-"+strconv.Itoa(i))
 	}

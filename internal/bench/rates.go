@@ -85,7 +85,7 @@ func (b *run) bulk(ctx context.Context) error {
 		prefix := "bulk-" + randomHex() + "-"
 		var next atomic.Int64
 		err := b.rate(ctx, "_bulk_docs of 100", n, 100, func(c *conn, _ *rand.Rand) error {
-			body, status, err := c.do(http.MethodPost, b.target.path+"/_bulk_docs", bulkBody(prefix, int(next.Add(100))-100))
+			body, status, err := c.do(http.MethodPost, b.target.path+"/_bulk_docs", bulkBody(prefix, int(next.Add(100))-100, document))
 			return expect(status, http.StatusCreated, body, err)
 		})
 		b.written += int(next.Load())
@@ -97,7 +97,7 @@ func (b *run) bulk(ctx context.Context) error {
 }
 
 // bulkBody makes 100 documents with IDs prefix+n, numbered from n.
-func bulkBody(prefix string, n int) []byte {
+func bulkBody(prefix string, n int, document func(int) []byte) []byte {
 	body := make([]byte, 0, 120<<10)
 	body = append(body, `{"docs":[`...)
 	for i := n; i < n+100; i++ {
@@ -114,7 +114,7 @@ const getDocuments = 5_000
 
 func (b *run) get(ctx context.Context) error {
 	prefix := "get-" + randomHex() + "-"
-	if err := b.fill(ctx, prefix, getDocuments); err != nil {
+	if err := b.fill(ctx, prefix, getDocuments, document); err != nil {
 		return err
 	}
 	for _, n := range b.opts.Clients {
@@ -130,14 +130,14 @@ func (b *run) get(ctx context.Context) error {
 }
 
 // fill writes n documents in batches of 100.
-func (b *run) fill(ctx context.Context, prefix string, n int) error {
+func (b *run) fill(ctx context.Context, prefix string, n int, document func(int) []byte) error {
 	c, err := b.target.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	for i := 0; i < n && ctx.Err() == nil; i += 100 {
-		body, status, err := c.do(http.MethodPost, b.target.path+"/_bulk_docs", bulkBody(prefix, i))
+		body, status, err := c.do(http.MethodPost, b.target.path+"/_bulk_docs", bulkBody(prefix, i, document))
 		if err := expect(status, http.StatusCreated, body, err); err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func (b *run) fill(ctx context.Context, prefix string, n int) error {
 // each; the median counts.
 func (b *run) changes(ctx context.Context) error {
 	if missing := b.opts.Documents - b.written; missing > 0 {
-		if err := b.fill(ctx, "chg-"+randomHex()+"-", missing); err != nil {
+		if err := b.fill(ctx, "chg-"+randomHex()+"-", missing, document); err != nil {
 			return err
 		}
 	}

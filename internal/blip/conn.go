@@ -59,8 +59,8 @@ type Conn struct {
 	awaiting atomic.Int64 // requests of ours that wait for a reply
 	long     atomic.Int64 // messages of more than one frame that are queued, or suspended
 	paused   atomic.Bool
-	replying atomic.Int64 // replies of one frame that are queued
-	resume   chan struct{}
+	replying atomic.Int64  // replies of one frame that are queued
+	resume   chan struct{} // made by the first pause
 }
 
 // call is a request that waits for its reply.
@@ -71,7 +71,7 @@ type call struct {
 
 // NewConn makes a connection over t. Nothing is received until Run is called, which must be.
 func NewConn(t Transport, o Options) *Conn {
-	c := &Conn{t: t, o: o.withDefaults(), resume: make(chan struct{}, 1)}
+	c := &Conn{t: t, o: o.withDefaults()}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.o.Stats.Connections.Add(1)
 	return c

@@ -139,6 +139,9 @@ func (c *Conn) waitToRead() bool {
 
 // pause waits for a change, at most for d unless that is 0. false: the connection has ended.
 func (c *Conn) pause(d time.Duration) bool {
+	if c.resume == nil { // it is there before anybody can see that we wait
+		c.resume = make(chan struct{}, 1)
+	}
 	c.paused.Store(true)
 	defer c.paused.Store(false)
 	var timeout <-chan time.Time

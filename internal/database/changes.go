@@ -24,9 +24,10 @@ type ChangesOptions struct {
 
 // Feed is one reader of a collection's changes. It is for one goroutine at a time.
 type Feed struct {
-	h    *Handle
-	o    ChangesOptions
-	feed *changes.Feed
+	h      *Handle
+	docs   bool                                                     // ChangesOptions.IncludeDocs
+	render func(ctx context.Context, doc *Document) ([]byte, error) // and Render
+	feed   *changes.Feed
 	// ready are entries that were read but not returned yet, because the documents of those before them were
 	// enough for one page.
 	ready []tidegate.Change
@@ -52,13 +53,13 @@ func (h *Handle) Changes(_ context.Context, o ChangesOptions) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Feed{h: h, o: o, feed: inner, since: o.Since}, nil
+	return &Feed{h: h, docs: o.IncludeDocs, render: o.Render, feed: inner, since: o.Since}, nil
 }
 
 // Next returns the next entries, at most max (0: as many as are read at once), without waiting for new
 // ones. An empty answer means that the feed has caught up or ended.
 func (f *Feed) Next(ctx context.Context, max int) ([]tidegate.Change, error) {
-	if !f.o.IncludeDocs {
+	if !f.docs {
 		entries, err := f.feed.Next(ctx, max)
 		f.since = f.feed.Since()
 		return entries, err
@@ -142,7 +143,7 @@ func (f *Feed) fill(ctx context.Context, entries []tidegate.Change) (int, error)
 			continue
 		}
 		h.countRead(doc)
-		if entries[i].Doc, err = f.render(ctx, doc); err != nil {
+		if entries[i].Doc, err = f.rendered(ctx, doc); err != nil {
 			return 0, err
 		}
 	}
@@ -176,9 +177,9 @@ func (f *Feed) load(ctx context.Context, h *Handle, entries []tidegate.Change) (
 	return docs[:n], nil
 }
 
-func (f *Feed) render(ctx context.Context, doc *Document) ([]byte, error) {
-	if f.o.Render != nil && !doc.Removed {
-		return f.o.Render(ctx, doc)
+func (f *Feed) rendered(ctx context.Context, doc *Document) ([]byte, error) {
+	if f.render != nil && !doc.Removed {
+		return f.render(ctx, doc)
 	}
 	return doc.AppendJSON(make([]byte, 0, len(doc.Body)+len(doc.ID)+80)), nil
 }

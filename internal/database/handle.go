@@ -15,36 +15,55 @@ import (
 // Handle is a collection seen by one principal as it stood when the Handle was made. It is made for one
 // request and safe for concurrent use.
 type Handle struct {
-	db     *Database
-	coll   *collection
-	user   *access.User // nil: an administrator, who sees and may do everything
-	blip   bool         // counts as BLIP
-	grants func() tidegate.Grants
-	writer func() script.User
+	db   *Database
+	coll *collection
+	user *access.User // nil: an administrator, who sees and may do everything
+	blip bool         // counts as BLIP
+	seen *seen        // nil: an administrator
+}
+
+// seen is what a user sees and is in a collection, looked up once it is needed.
+type seen struct {
+	once   sync.Once
+	grants tidegate.Grants
+
+	writerOnce sync.Once
+	writer     script.User
 }
 
 // As returns the collection as the user sees it. user must not be nil and the collection must be one of the
 // database's.
 func (db *Database) As(user *access.User, coll store.Collection) *Handle {
-	h := &Handle{db: db, coll: db.byID[coll], user: user}
-	h.grants = sync.OnceValue(func() tidegate.Grants { return user.Channels(coll) })
-	h.writer = sync.OnceValue(func() script.User {
-		return script.User{
-			Name:     user.PrincipalName(),
-			Roles:    user.RoleNames(),
+	return &Handle{db: db, coll: db.byID[coll], user: user, seen: new(seen)}
+}
+
+// grants are the channels of the user; nil for an administrator.
+func (h *Handle) grants() tidegate.Grants {
+	if h.user == nil {
+		return nil
+	}
+	h.seen.once.Do(func() { h.seen.grants = h.user.Channels(h.coll.id) })
+	return h.seen.grants
+}
+
+// writer is who the sync function is told that writes.
+func (h *Handle) writer() script.User {
+	if h.user == nil {
+		return script.User{Admin: true}
+	}
+	h.seen.writerOnce.Do(func() {
+		h.seen.writer = script.User{
+			Name:     h.user.PrincipalName(),
+			Roles:    h.user.RoleNames(),
 			Channels: slices.Sorted(maps.Keys(h.grants())),
 		}
 	})
-	return h
+	return h.seen.writer
 }
 
 // Admin returns the collection as an administrator sees it.
 func (db *Database) Admin(coll store.Collection) *Handle {
-	return &Handle{
-		db: db, coll: db.byID[coll],
-		grants: func() tidegate.Grants { return nil },
-		writer: func() script.User { return script.User{Admin: true} },
-	}
+	return &Handle{db: db, coll: db.byID[coll]}
 }
 
 // ForBLIP returns the Handle with its reads and writes counted as those of BLIP clients.

@@ -19,6 +19,8 @@ type Running struct {
 	stats *database.Stats
 	http  HTTPStats
 
+	replications *Replications
+
 	mu        sync.Mutex // guards what follows
 	state     State
 	moved     chan struct{} // closed and replaced at every move
@@ -137,6 +139,9 @@ func (r *Running) Acquire(ctx context.Context) (db *database.Database, leavingCt
 		inst, wait, err := r.enter()
 		if err != nil {
 			return nil, nil, nil, err
+		}
+		if inst != nil && ctx == context.Background() {
+			return inst.db, inst.leaving, func() { r.exit(inst) }, nil // nothing to join
 		}
 		if inst != nil {
 			l := &leaving{Context: ctx, instance: inst.leaving}

@@ -27,6 +27,11 @@ func (coll *collection) handleGetAttachment(r *blip.Request) error {
 	pull := &coll.c.stats().Pull
 	pull.Attachments.Add(1)
 	pull.AttachmentBytes.Add(storedLength(&a))
+	if coll.active != nil {
+		push := &coll.active.s.h.r.o.Stats.Push
+		push.Attachments.Add(1)
+		push.AttachmentBytes.Add(storedLength(&a))
+	}
 	coll.c.respond(r, &blip.Message{ // holding its place until it is sent, so that few files are open at a time
 		BodyReader: content, Compress: truth(r, "compress"),
 		Done: func() { _ = content.Close() }, // it was only read
@@ -170,6 +175,11 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 	push := &coll.c.stats().Push
 	push.Attachments.Add(1)
 	push.AttachmentBytes.Add(content.n)
+	if coll.active != nil {
+		pull := &coll.active.s.h.r.o.Stats.Pull
+		pull.Attachments.Add(1)
+		pull.AttachmentBytes.Add(content.n)
+	}
 	return nil
 }
 

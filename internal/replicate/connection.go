@@ -40,10 +40,11 @@ const (
 
 // connection is one BLIP connection with what both ends said on it.
 type connection struct {
-	srv  *Server
-	conn *blip.Conn
-	peer Peer
-	log  *slog.Logger
+	srv    *Server
+	conn   *blip.Conn
+	peer   Peer
+	log    *slog.Logger
+	active *activeSession // this side drives the replication; nil: the peer does
 
 	// deltas: the peer said that it takes deltas. It says so once (replication.md §5.6).
 	deltas atomic.Bool
@@ -71,6 +72,8 @@ type collection struct {
 	c     *connection
 	index int // what messages call it; collectionNotAware: nothing
 	id    store.Collection
+	// active keeps account of what is replicated, where this side drives it.
+	active *activeCollection
 
 	mu   sync.Mutex
 	sub  *subscription
@@ -86,6 +89,16 @@ func newConnection(s *Server, p Peer) *connection {
 	}
 	c.owedRows.limit, c.owedRevs.limit = maxOwedRows, maxOwedRevs
 	return c
+}
+
+// open begins the connection; conn.Run makes it work.
+func (c *connection) open(t blip.Transport) {
+	o := c.srv.opts.Blip
+	o.Handle = c.handle
+	o.OnPanic = func(v any, stack []byte) {
+		c.log.LogAttrs(context.Background(), slog.LevelError, "panic in a replication handler", slog.Any("panic", v), slog.String("stack", string(stack)))
+	}
+	c.conn = blip.NewConn(t, o)
 }
 
 // close gives back what the connection held, after it ended, and waits for those who still work for it.
@@ -117,6 +130,9 @@ func (c *connection) ctx() context.Context { return c.conn.Context() }
 
 // handlerOf is the table of what a peer may ask for.
 func (c *connection) handlerOf(profile string) (on *executor, handle func(*collection, *blip.Request) error) {
+	if c.active != nil {
+		return c.handlerOfActive(profile)
+	}
 	switch profile {
 	case profileRev:
 		return nil, (*collection).handleRev
@@ -146,6 +162,23 @@ func (c *connection) handlerOf(profile string) (on *executor, handle func(*colle
 	return nil, nil
 }
 
+// handlerOfActive is the table of what a remote may ask for whose database this side replicates with.
+func (c *connection) handlerOfActive(profile string) (on *executor, handle func(*collection, *blip.Request) error) {
+	switch profile {
+	case profileChanges:
+		return nil, func(coll *collection, r *blip.Request) error { return coll.active.takeChanges(r) }
+	case profileRev:
+		return nil, (*collection).handleRev
+	case profileNoRev:
+		return nil, (*collection).handleNoRev
+	case profileGetAttachment:
+		return &c.serving, (*collection).handleGetAttachment
+	case profileProveAttachment:
+		return &c.serving, (*collection).handleProveAttachment
+	}
+	return nil, nil
+}
+
 // handle takes a request in. It runs on the goroutine that reads the connection and must not wait.
 func (c *connection) handle(r *blip.Request) {
 	profile := r.Profile()
@@ -155,8 +188,10 @@ func (c *connection) handle(r *blip.Request) {
 		r.Release()
 		return
 	case profileGetCollections: // at once: what comes after it relies on it
-		c.finish(r, c.handleGetCollections(r))
-		return
+		if c.active == nil {
+			c.finish(r, c.handleGetCollections(r))
+			return
+		}
 	}
 	on, handle := c.handlerOf(profile)
 	if handle == nil {

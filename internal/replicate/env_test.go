@@ -2,6 +2,7 @@ package replicate_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -60,6 +61,9 @@ func newEnv(t testing.TB, opts database.Options) *env {
 		t.Fatal(err)
 	}
 	opts.Name, opts.Space, opts.Access.BcryptCost = "test", 7, 4
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	opts.Source = tidegate.NewSource(id)
 	if opts.Collections == nil {
 		opts.Collections = []database.CollectionOptions{{Function: fn}}
 	} else {

@@ -32,6 +32,10 @@ type incomingRev struct {
 	throttled bool
 	w         *database.Write // once it lacks nothing
 	done      []func()        // give back what attachments hold
+	// Where this side drives the replication: the sequence at the peer, and whether it came as a delta. The message's
+	// properties are gone once it is prepared.
+	seq     string
+	isDelta bool
 }
 
 // revQueue stores the revisions of a collection in batches: as many as came while the batches before were stored. It
@@ -145,6 +149,12 @@ func (coll *collection) handleRev(r *blip.Request) error {
 	case coll.c.peer.ReadOnly:
 		return coll.refused(errGuestReadOnly)
 	}
+	if coll.active != nil {
+		if text, ok := r.Property("sequence"); ok {
+			in.seq = seqText(text)
+		}
+		_, in.isDelta = r.Property("deltaSrc")
+	}
 	coll.puts.add(in)
 	return nil
 }
@@ -161,7 +171,7 @@ func (coll *collection) store(batch []*incomingRev) {
 	h, err := coll.principal(ctx)
 	if err != nil {
 		for _, in := range batch {
-			coll.answer(in, err)
+			coll.refuse(in, err)
 		}
 		return
 	}
@@ -170,7 +180,7 @@ func (coll *collection) store(batch []*incomingRev) {
 		if in.w == nil {
 			later, err := coll.parse(in)
 			if err != nil {
-				coll.answer(in, err)
+				coll.refuse(in, err)
 				continue
 			}
 			if later {
@@ -180,8 +190,19 @@ func (coll *collection) store(batch []*incomingRev) {
 		ready, writes = append(ready, in), append(writes, in.w)
 	}
 	for i, res := range h.PutAll(ctx, writes) {
+		if coll.active != nil {
+			coll.active.stored(ready[i], &res.Written, res.Err)
+		}
 		coll.answer(ready[i], res.Err)
 	}
+}
+
+// refuse answers a revision that was not even tried to be stored.
+func (coll *collection) refuse(in *incomingRev, err error) {
+	if coll.active != nil {
+		coll.active.stored(in, &database.Written{}, err)
+	}
+	coll.answer(in, err)
 }
 
 // answer tells the peer what became of its revision.
@@ -242,7 +263,7 @@ func (coll *collection) prepare(in *incomingRev, write func(context.Context, *da
 		return nil
 	})
 	if err != nil {
-		coll.answer(in, err)
+		coll.refuse(in, err)
 		return
 	}
 	coll.puts.admit(coll.c.ctx(), in.size)
@@ -276,6 +297,9 @@ func (coll *collection) write(in *incomingRev, body []byte) (*database.Write, er
 		if w.NoConflicts, err = parseTruth(text); err != nil {
 			return nil, err
 		}
+	}
+	if coll.active != nil {
+		w.NoConflicts, w.Resolver = true, coll.active.s.h.r.o.Resolver
 	}
 	w.Attachments, err = database.ParseAttachments(doc.Attachments)
 	return w, err
@@ -384,6 +408,9 @@ func positive(text string) int {
 
 // handleNoRev takes note that a revision will not come. The peer drives the replication and keeps its own account.
 func (coll *collection) handleNoRev(r *blip.Request) error {
+	if coll.active != nil {
+		coll.active.norev(r)
+	}
 	r.Release()
 	return nil
 }

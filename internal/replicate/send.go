@@ -26,6 +26,9 @@ func (s *subscription) send(a *answer) error {
 			return err
 		}
 		for i := range docs {
+			if s.over() {
+				return nil
+			}
 			if err := s.sendRow(a, i, &docs[i], asked); err != nil {
 				return err
 			}
@@ -37,13 +40,13 @@ func (s *subscription) send(a *answer) error {
 
 // load reads the documents of the first rows, as many as make a page.
 func (s *subscription) load(a *answer) ([]database.Sendable, error) {
-	done, err := s.coll.c.srv.reading(s.ctx)
+	done, err := s.coll.c.srv.reading(s.ctx())
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	start := time.Now()
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func (s *subscription) load(a *answer) ([]database.Sendable, error) {
 	for i, row := range a.rows {
 		wanted[i] = database.Request{ID: row.change.ID, Rev: row.rev}
 	}
-	docs, err := h.Send(s.ctx, wanted, s.o.replacement, sendPage)
+	docs, err := h.Send(s.ctx(), wanted, s.o.replacement, sendPage)
 	s.coll.c.stats().Pull.RevProcessing.Add(int64(time.Since(start)))
 	return docs, err
 }
@@ -79,7 +82,7 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 	if reply != nil {
 		s.coll.c.owedRevs.add(1)
 	}
-	if err := s.coll.c.conn.Send(s.ctx, m, reply); err != nil {
+	if err := s.coll.c.conn.Send(s.ctx(), m, reply); err != nil {
 		if reply != nil {
 			reply(new(blip.Reply)) // none will come, and the subscription may end without its connection
 		}
@@ -138,6 +141,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 			m.Properties.Add("revTree", tree)
 		}
 	}
+	if s.coll.active != nil {
+		m.Properties.Add("noconflicts", "true")
+	}
 	m.Compress = true
 	m.Body = revBody(doc)
 	d, err := s.delta(a, i, doc, rev, m.Body)
@@ -148,6 +154,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 		m.Properties.Add("deltaSrc", a.known[i][0])
 		m.Body = d
 		c.stats().Delta.Sent.Add(1)
+		if s.coll.active != nil {
+			s.coll.active.s.h.r.o.Stats.Push.DeltasSent.Add(1)
+		}
 	}
 	if m.Properties.Size() > blip.MaxProperties {
 		return nil, nil, errHistoryTooLong
@@ -167,12 +176,21 @@ func (s *subscription) onRevReply(a *answer, i int, doc *database.Document, isDe
 		withdraw = c.offers.add(c.peer.Version, s.coll, doc)
 	}
 	row, known, maxHistory := a.rows[i], a.known[i], a.maxHistory
+	if isDelta {
+		s.deltaSent()
+	}
 	return func(r *blip.Reply) {
 		defer r.Release()
+		if isDelta {
+			defer s.deltaAnswered()
+		}
 		withdraw()
 		c.owedRevs.paid(1)
 		err := r.Err()
-		if err == nil || s.ctx.Err() != nil {
+		if s.coll.active != nil && !(err != nil && isDelta && refusesDelta(err)) {
+			s.coll.active.pushed(&row, err)
+		}
+		if err == nil || s.gone() {
 			return
 		}
 		c.stats().Pull.RevErrors.Add(1)
@@ -277,7 +295,10 @@ func (s *subscription) sendNoRev(row *sentRow, why error) error {
 	m.Properties.AddInt("error", int64(status))
 	m.Properties.Add("reason", reason)
 	s.coll.c.stats().Pull.NoRevsSent.Add(1)
-	return s.coll.c.conn.Send(s.ctx, m, nil)
+	if s.coll.active != nil {
+		s.coll.active.tracker.finish(row.due) // a newer revision of the document comes later, or it is gone
+	}
+	return s.coll.c.conn.Send(s.ctx(), m, nil)
 }
 
 // smallestDeltaBody is the shortest body that is worth a delta, in bytes.
@@ -291,12 +312,12 @@ func (s *subscription) delta(a *answer, i int, doc *database.Document, rev strin
 	}
 	stats := &c.stats().Delta
 	stats.Requested.Add(1)
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return nil, err
 	}
 	// The base is read even if the delta is at hand: what the principal may not read must not show in a delta either.
-	base, err := bodyOf(s.ctx, h, doc.ID, known[0])
+	base, err := bodyOf(s.ctx(), h, doc.ID, known[0])
 	if err != nil || base == nil {
 		return nil, err
 	}
@@ -330,7 +351,7 @@ func bodyOf(ctx context.Context, h *database.Handle, id, rev string) ([]byte, er
 
 // versions names the rows by versions, where their revisions have one (replication.md §4.3).
 func (s *subscription) versions(rows []sentRow) error {
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
@@ -338,7 +359,7 @@ func (s *subscription) versions(rows []sentRow) error {
 	for i := range rows {
 		entries[i] = rows[i].change
 	}
-	versions, err := h.Versions(s.ctx, entries)
+	versions, err := h.Versions(s.ctx(), entries)
 	if err != nil {
 		return err
 	}

@@ -59,9 +59,15 @@ func NewServer(o Options) *Server {
 
 // reading waits for the right to read; the caller calls done. It returns ctx's cause if that ends first.
 func (s *Server) reading(ctx context.Context) (done func(), err error) {
+	done = func() { <-s.reads }
 	select {
 	case s.reads <- struct{}{}:
-		return func() { <-s.reads }, nil
+		return done, nil
+	default: // only who has to wait needs to know when that is in vain
+	}
+	select {
+	case s.reads <- struct{}{}:
+		return done, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -95,9 +101,7 @@ type Peer struct {
 // nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
-	o := s.opts.Blip
-	o.Handle = c.handle
-	c.conn = blip.NewConn(t, o)
+	c.open(t)
 	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
 	defer stop()
 	err := c.conn.Run()

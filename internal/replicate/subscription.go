@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -25,29 +26,30 @@ type subscription struct {
 	actor
 	coll *collection
 	o    subscriptionOptions
-	ctx  context.Context // ends with the subscription
-	stop context.CancelFunc
+
+	exhausted atomic.Bool // a one-shot feed has brought everything
 
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
+	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
 
 	begun tidegate.Seq // last sequence when it began, if activeOnly is set
 
 	// The rest is the turn's:
-	feed      *database.Feed
-	live      bool // the first catching up is over: what activeOnly left out comes now
-	told      bool // the peer knows that it has caught up
-	exhausted bool // a one-shot feed has brought everything
-	closed    bool
-	idle      bool // it is counted as caught up
+	feed   *database.Feed
+	live   bool // the first catching up is over: what activeOnly left out comes now
+	told   bool // the peer knows that it has caught up
+	closed bool
+	idle   bool // it is counted as caught up
 }
 
 // sentRow is a row that was offered, kept until it is answered.
 type sentRow struct {
 	change tidegate.Change
-	rev    string // as it was offered
+	rev    string    // as it was offered
+	due    *expected // where this side drives the replication
 }
 
 // answer is a peer's answer to a list of changes: the rows it wants.
@@ -62,7 +64,7 @@ type answer struct {
 func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*subscription, error) {
 	coll.mu.Lock()
 	defer coll.mu.Unlock()
-	if coll.sub != nil && !coll.sub.over() {
+	if coll.sub != nil && !coll.sub.over() && !coll.sub.finishing() {
 		return nil, errSubscribed
 	}
 	s := &subscription{coll: coll, o: o}
@@ -77,7 +79,6 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, err
 	}
 	s.live = !o.activeOnly
-	s.ctx, s.stop = context.WithCancel(coll.c.ctx())
 	coll.sub = s
 	s.countStart()
 	return s, nil
@@ -90,14 +91,28 @@ func (s *subscription) over() bool {
 	return s.ended
 }
 
+// finishing reports whether all lists have been sent and answered, so that the subscription ends by itself once it has
+// sent what was asked for. The peer may know that before this side has come to its end.
+func (s *subscription) finishing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exhausted.Load() && s.waiting == 0
+}
+
 // end ends the subscription soon. It is idempotent.
 func (s *subscription) end() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	s.stop()
 	s.wake()
 }
+
+// gone reports whether nobody cares any more: the subscription or its connection has ended.
+func (s *subscription) gone() bool { return s.over() || s.ctx().Err() != nil }
+
+// ctx ends with the connection. A subscription that ends earlier, which is rare, comes to its end when it has sent what
+// it is sending: a context of its own would be part of what every idle one costs.
+func (s *subscription) ctx() context.Context { return s.coll.c.ctx() }
 
 // run is a turn: it does all there is to do.
 func (s *subscription) run() {
@@ -126,10 +141,13 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0:
+	case s.exhausted.Load() && waiting == 0 && !s.mayRetry():
+		if s.coll.active != nil {
+			s.coll.active.noteCaughtUp()
+		}
 		s.end()
 		return true, nil
-	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
+	case s.exhausted.Load() || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
 		return false, nil
 	}
 	return s.offer()
@@ -153,13 +171,13 @@ func (s *subscription) next() (a *answer, waiting int) {
 // failed ends the connection: a feed that breaks off would look like one that is idle.
 func (s *subscription) failed(err error) {
 	s.end()
-	if s.ctx.Err() != nil && s.coll.c.ctx().Err() != nil {
+	if s.ctx().Err() != nil {
 		return // it has ended already
 	}
 	switch tidegate.ErrorCode(err) {
 	case tidegate.NotFound, tidegate.Unauthorized, tidegate.Forbidden, tidegate.Canceled:
 	default:
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelError, "changes feed failed", slog.Any("error", err))
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelError, "changes feed failed", slog.Any("error", err))
 	}
 	s.coll.c.conn.Drop(err)
 }
@@ -167,7 +185,6 @@ func (s *subscription) failed(err error) {
 // close gives back what the subscription holds.
 func (s *subscription) close() {
 	s.closed = true
-	s.stop()
 	s.coll.c.owedRows.forget(s)
 	s.coll.c.owedRevs.forget(s)
 	s.feed.Close()
@@ -193,6 +210,9 @@ func (s *subscription) offer() (more bool, err error) {
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
 	}
+	if s.coll.active != nil {
+		s.coll.active.offered(rows)
+	}
 	s.mu.Lock()
 	s.waiting++
 	pending := s.pending()
@@ -200,7 +220,7 @@ func (s *subscription) offer() (more bool, err error) {
 	s.coll.c.owedRows.add(len(rows))
 	s.countOffer(pending + len(rows))
 	sent := time.Now()
-	err = s.coll.c.conn.Send(s.ctx, m, func(r *blip.Reply) {
+	err = s.coll.c.conn.Send(s.ctx(), m, func(r *blip.Reply) {
 		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
 		s.answered(rows, r)
 	})
@@ -222,12 +242,12 @@ func (s *subscription) pending() int {
 
 // read reads the next entries and makes rows of them.
 func (s *subscription) read() (entries []tidegate.Change, body []byte, rows []sentRow, err error) {
-	done, err := s.coll.c.srv.reading(s.ctx)
+	done, err := s.coll.c.srv.reading(s.ctx())
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer done()
-	if entries, err = s.feed.Next(s.ctx, s.o.batch); err != nil || len(entries) == 0 {
+	if entries, err = s.feed.Next(s.ctx(), s.o.batch); err != nil || len(entries) == 0 {
 		return nil, nil, nil, err
 	}
 	rows, err = s.rows(entries)
@@ -269,12 +289,12 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 		switch {
 		case len(c.Revs) == 0: // about a user, not a document
 			continue
-		case v >= V3 && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
+		case (v >= V3 || s.coll.active != nil) && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
 			continue // replication.md §6: told only to whom asked for it
 		}
 		rev := c.Revs[0].String()
 		if !s.o.gateway && !readable(rev) || strings.ContainsRune(c.ID, 0) {
-			s.coll.c.log.LogAttrs(s.ctx, slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
+			s.coll.c.log.LogAttrs(s.ctx(), slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
 			continue
 		}
 		rows = append(rows, sentRow{change: *c, rev: rev})
@@ -310,13 +330,13 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		if s.o.gateway {
 			m.Properties.Add("ignoreNoConflicts", "true")
 		}
-		if err := s.coll.c.conn.Send(s.ctx, m, nil); err != nil {
+		if err := s.coll.c.conn.Send(s.ctx(), m, nil); err != nil {
 			return false, err
 		}
 		s.countCaughtUp()
 	}
 	if s.feed.Done() {
-		s.exhausted = true
+		s.exhausted.Store(true)
 		return true, nil
 	}
 	if !s.live {
@@ -331,7 +351,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 // (replication.md §5.4). It begins again where the subscription began: what has gone since then may have been sent
 // before it went. The peer knows what it has of the rows that it is offered twice.
 func (s *subscription) goLive() error {
-	h, err := s.coll.principal(s.ctx)
+	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
@@ -339,7 +359,7 @@ func (s *subscription) goLive() error {
 	if max(since.Trigger, since.Seq) > s.begun {
 		since = tidegate.Since{Seq: s.begun}
 	}
-	feed, err := h.Changes(s.ctx, database.ChangesOptions{Request: s.o.request(since, false)})
+	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(since, false)})
 	if err != nil {
 		return err
 	}
@@ -353,8 +373,10 @@ func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
 	s.coll.c.owedRows.paid(len(rows))
 	a, err := s.parseAnswer(rows, r)
-	if err != nil && s.ctx.Err() == nil {
-		s.coll.c.log.LogAttrs(s.ctx, slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
+	if err != nil && s.coll.active != nil && !s.gone() {
+		s.coll.active.refused(err)
+	} else if err != nil && !s.gone() {
+		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
 	}
 	s.mu.Lock()
 	s.waiting--
@@ -383,15 +405,39 @@ func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, erro
 		a.maxHistory = positive(text)
 	}
 	for i, w := range all {
-		if w.send {
+		switch {
+		case w.send:
 			a.rows = append(a.rows, rows[i])
 			a.known = append(a.known, w.known)
+		case s.coll.active != nil:
+			s.coll.active.tracker.finish(rows[i].due)
 		}
 	}
 	if len(a.rows) == 0 {
 		return nil, nil
 	}
 	return a, nil
+}
+
+// mayRetry reports whether deltas are on their way.
+func (s *subscription) mayRetry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deltas > 0
+}
+
+// deltaSent counts a delta that is on its way; deltaAnswered counts it out.
+func (s *subscription) deltaSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deltas++
+}
+
+func (s *subscription) deltaAnswered() {
+	s.mu.Lock()
+	s.deltas--
+	s.mu.Unlock()
+	s.wake()
 }
 
 // retry has rows sent again, whole.

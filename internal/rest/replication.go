@@ -119,7 +119,6 @@ func (c *replication) run(conn *websocket.Stream) {
 	c.stats.Total.Add(1)
 	c.stats.Active.Add(1)
 	cut := context.AfterFunc(c.ctx, func() { _ = conn.Close() })
-	log := c.s.log.With("replication", c.what.ID)
 	defer func() {
 		if v := recover(); v != nil {
 			c.s.logPanic(v)
@@ -127,28 +126,33 @@ func (c *replication) run(conn *websocket.Stream) {
 		cut()
 		_ = conn.Close() // most often it is closed already
 		c.stats.Active.Add(-1)
-		log.LogAttrs(context.Background(), slog.LevelDebug, "replication ended", slog.Any("cause", context.Cause(c.ctx)))
+		c.log(slog.LevelDebug, "replication ended", slog.Any("cause", context.Cause(c.ctx)))
 		c.release()
 	}()
-	log.LogAttrs(c.ctx, slog.LevelDebug, "replication began", slog.String("database", c.what.DB.Name()),
+	c.log(slog.LevelDebug, "replication began", slog.String("database", c.what.DB.Name()),
 		slog.Int("version", c.what.Version), slog.String("peer", c.what.Peer))
 	if err := c.s.replicate(c.ctx, &countedConn{conn, c.stats}, c.what); err != nil && c.ctx.Err() == nil {
-		c.noteEnd(log, err)
+		c.noteEnd(err)
 	}
 }
 
+// log logs something about the connection. A logger of its own would be part of what an idle connection costs.
+func (c *replication) log(level slog.Level, message string, attrs ...slog.Attr) {
+	c.s.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("replication", c.what.ID))...)
+}
+
 // noteEnd counts and logs why a connection ended that nobody meant to end.
-func (c *replication) noteEnd(log *slog.Logger, err error) {
+func (c *replication) noteEnd(err error) {
 	var net net.Error
 	switch {
 	case isProtocolError(err):
 		c.stats.ProtocolErrors.Add(1)
-		log.LogAttrs(c.ctx, slog.LevelWarn, "a replication client broke the protocol", slog.Any("error", err))
+		c.log(slog.LevelWarn, "a replication client broke the protocol", slog.Any("error", err))
 	case errors.As(err, &net) && net.Timeout():
 		c.stats.SlowReaders.Add(1)
-		log.LogAttrs(c.ctx, slog.LevelInfo, "a replication client did not read, or has gone", slog.Any("error", err))
+		c.log(slog.LevelInfo, "a replication client did not read, or has gone", slog.Any("error", err))
 	default:
-		log.LogAttrs(c.ctx, slog.LevelDebug, "replication broke off", slog.Any("error", err))
+		c.log(slog.LevelDebug, "replication broke off", slog.Any("error", err))
 	}
 }
 
