@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type subscription struct {
 	waiting int       // lists that are not answered
 	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
+
+	begun tidegate.Seq // last sequence when it began, if activeOnly is set
 
 	// The rest is the turn's:
 	feed   *database.Feed
@@ -67,6 +70,11 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 	s := &subscription{coll: coll, o: o}
 	s.turn, s.crew = s.run, &coll.c.crew
 	var err error
+	if o.activeOnly {
+		if s.begun, err = coll.c.peer.DB.LastSequence(coll.c.ctx()); err != nil {
+			return nil, err
+		}
+	}
 	if s.feed, err = h.Changes(coll.c.ctx(), database.ChangesOptions{Request: o.request(o.since, o.activeOnly)}); err != nil {
 		return nil, err
 	}
@@ -197,7 +205,8 @@ func (s *subscription) offer() (more bool, err error) {
 		return true, nil
 	}
 	m := s.coll.message(profileChanges)
-	m.Body, m.Urgent, m.Compress = body, true, true
+	// A removal must not overtake a revision that was sent before it, or the peer would keep what it has purged.
+	m.Body, m.Urgent, m.Compress = body, !slices.ContainsFunc(rows, func(r sentRow) bool { return isRemoval(&r.change) }), true
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
 	}
@@ -339,13 +348,18 @@ func (s *subscription) caughtUp() (more bool, err error) {
 }
 
 // goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
-// (replication.md §5.4).
+// (replication.md §5.4). It begins again where the subscription began: what has gone since then may have been sent
+// before it went. The peer knows what it has of the rows that it is offered twice.
 func (s *subscription) goLive() error {
 	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
-	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
+	since := s.feed.Since()
+	if max(since.Trigger, since.Seq) > s.begun {
+		since = tidegate.Since{Seq: s.begun}
+	}
+	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(since, false)})
 	if err != nil {
 		return err
 	}
