@@ -28,7 +28,7 @@ func allInA() database.Options {
 }
 
 // fill writes n documents of about so many bytes, with an attachment each if told so.
-func (e *env) fill(n, size int, attachments bool) {
+func (e *env) load(n, size int, attachments bool) {
 	e.t.Helper()
 	ws, body := make([]*database.Write, n), []byte(`{"text":"`+strings.Repeat("x", size)+`"}`)
 	for i := range ws {
@@ -47,7 +47,7 @@ func (e *env) fill(n, size int, attachments bool) {
 // TestReaderThatStops: 3,000 documents pending, 24 MB, cost a page and a queue, and nobody else waits (I14).
 func TestReaderThatStops(t *testing.T) {
 	hostile(t, allInA(), func(t *testing.T, e *env) {
-		e.fill(3000, 8000, false)
+		e.load(3000, 8000, false)
 		bounded(t, 8<<20, func() {
 			r := e.raw(replicate.Peer{User: "eve"})
 			r.near.in.limit = 4
@@ -146,7 +146,7 @@ func TestFloods(t *testing.T) {
 // TestSubscribingAgainAndAgain: lists that nobody answers do not add up.
 func TestSubscribingAgainAndAgain(t *testing.T) {
 	hostile(t, allInA(), func(t *testing.T, e *env) {
-		e.fill(2000, 10, false)
+		e.load(2000, 10, false)
 		r := e.raw(replicate.Peer{User: "eve"})
 		rows := 0
 		bounded(t, 16<<20, func() {
@@ -171,7 +171,7 @@ func TestSubscribingAgainAndAgain(t *testing.T) {
 func TestRevisionsNeverAnswered(t *testing.T) {
 	const n = 4000
 	hostile(t, allInA(), func(t *testing.T, e *env) {
-		e.fill(n, 10, true)
+		e.load(n, 10, true)
 		c := e.as("eve")
 		c.must("subChanges", "", "batch", "1000", "continuous", "true")
 		var revs []asked
@@ -313,7 +313,7 @@ func TestManyCollections(t *testing.T) {
 // TestUnsubscribeInTheMiddle: nothing is lost for the subscription that follows.
 func TestUnsubscribeInTheMiddle(t *testing.T) {
 	hostile(t, allInA(), func(t *testing.T, e *env) {
-		e.fill(300, 10, true)
+		e.load(300, 10, true)
 		c := e.as("eve")
 		for range 20 {
 			c.must("subChanges", "", "continuous", "true", "batch", "10")
