@@ -213,12 +213,7 @@ func DecodeReplication(src []byte, k *Keyring) (*Replication, error) {
 // Masked returns the definition as compact JSON with passwords masked as replications mask them. Optional members that
 // are false, 0 or empty are left out.
 func (r *Replication) Masked() []byte {
-	c := r.Clone()
-	for _, b := range []**bool{&c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
-		if !value(*b) {
-			*b = nil
-		}
-	}
+	c := r.withoutFalse()
 	for _, n := range []**int{&c.MaxBackoffTime, &c.BatchSize} {
 		if value(*n) == 0 {
 			*n = nil
@@ -231,9 +226,20 @@ func (r *Replication) Masked() []byte {
 	)))
 }
 
+// withoutFalse returns a copy in which optional members that are false are not given.
+func (r *Replication) withoutFalse() *Replication {
+	c := r.Clone()
+	for _, b := range []**bool{&c.Continuous, &c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
+		if !value(*b) {
+			*b = nil
+		}
+	}
+	return c
+}
+
 // Same reports whether two definitions ask for the same.
 func (r *Replication) Same(other *Replication) bool {
-	a, b := r.Clone(), other.Clone()
+	a, b := r.withoutFalse(), other.withoutFalse()
 	for _, c := range []*Replication{a, b} {
 		c.FillDefaults()
 		c.Cancel = nil
