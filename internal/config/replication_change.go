@@ -57,9 +57,8 @@ func ParseReplicationPatch(body []byte, id string) (*ReplicationPatch, error) {
 	if m := n.get("replication_id"); m != nil && id == "" && m.value.kind == kindString {
 		id = m.value.text
 	}
-	isField := slices.Contains(keyNames(structFields(reflect.TypeFor[Replication]())), id)
 	n.members = slices.DeleteFunc(n.members, func(m member) bool {
-		return m.value.kind == kindNull || id != "" && m.name == id && m.value.kind == kindObject && !isField
+		return m.value.kind == kindNull || id != "" && m.name == id && m.value.kind == kindObject && !IsReplicationField(id)
 	})
 	var given Replication
 	given.decodeMembers(d, n, "")
@@ -214,12 +213,7 @@ func DecodeReplication(src []byte, k *Keyring) (*Replication, error) {
 // Masked returns the definition as compact JSON with passwords masked as replications mask them. Optional members that
 // are false, 0 or empty are left out.
 func (r *Replication) Masked() []byte {
-	c := r.Clone()
-	for _, b := range []**bool{&c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
-		if !value(*b) {
-			*b = nil
-		}
-	}
+	c := r.withoutFalse()
 	for _, n := range []**int{&c.MaxBackoffTime, &c.BatchSize} {
 		if value(*n) == 0 {
 			*n = nil
@@ -232,12 +226,28 @@ func (r *Replication) Masked() []byte {
 	)))
 }
 
+// withoutFalse returns a copy in which optional members that are false are not given.
+func (r *Replication) withoutFalse() *Replication {
+	c := r.Clone()
+	for _, b := range []**bool{&c.Continuous, &c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
+		if !value(*b) {
+			*b = nil
+		}
+	}
+	return c
+}
+
 // Same reports whether two definitions ask for the same.
 func (r *Replication) Same(other *Replication) bool {
-	a, b := r.Clone(), other.Clone()
+	a, b := r.withoutFalse(), other.withoutFalse()
 	for _, c := range []*Replication{a, b} {
 		c.FillDefaults()
 		c.Cancel = nil
 	}
 	return string(a.Seal(nil)) == string(b.Seal(nil))
+}
+
+// IsReplicationField reports whether definitions have a field of this name.
+func IsReplicationField(name string) bool {
+	return slices.Contains(keyNames(structFields(reflect.TypeFor[Replication]())), name)
 }
