@@ -99,7 +99,7 @@ func TestRingGoesQuiet(t *testing.T) {
 		for name, source := range map[string]string{
 			"merges": mergesBoth, "merges the other way": `function (c) { return _.extend({}, c.RemoteDocument, c.LocalDocument); }`,
 			"merges without names": `function (c) { var d = _.extend({}, c.LocalDocument, c.RemoteDocument); delete d._rev; return d; }`,
-			"keeps the one": `function (c) { return c.LocalDocument.by0 ? c.LocalDocument : c.RemoteDocument; }`,
+			"keeps the one":        `function (c) { return c.LocalDocument.by0 ? c.LocalDocument : c.RemoteDocument; }`,
 		} {
 			p := openPeers(t, 3, vectors, false)
 			p.edit(0, "d", `{"channels":"a"}`, false)
