@@ -16,6 +16,7 @@ build:
 ## test: install what the tests need and run them all
 test: test-setup build
 	go test -race ./...
+	cd test/interop/goblip && go test -race ./...
 	cd test/interop && TIDEGATE_BIN=$(CURDIR)/bin/tidegate node --test
 
 .PHONY: test-setup

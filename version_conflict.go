@@ -10,6 +10,8 @@ type VersionWrite struct {
 	Deleted bool
 	// Gateway: the peer is a gateway, whose tombstone is accepted over one that it does not know.
 	Gateway bool
+	// Resolved: conflicts will be resolved, so that those with a deletion, too, are told as such.
+	Resolved bool
 }
 
 // CheckNewVersion decides whether a revision with a version vector may become a document's current revision
@@ -37,9 +39,9 @@ func CheckNewVersion(t *RevTree, local VersionVector, w *VersionWrite) (known bo
 		return true, nil
 	case w.includes(local, winner.ID):
 		return false, nil
-	case equalMerges(local, w.Vector), w.Gateway && w.Deleted && winner.Deleted():
+	case equalMerges(local, w.Vector), w.Gateway && !w.Resolved && w.Deleted && winner.Deleted():
 		return local.Current.Compare(w.Vector.Current) > 0, nil
-	case winner.Deleted() && !w.Deleted && !t.sharesPast(local, w):
+	case !w.Resolved && winner.Deleted() && !w.Deleted && !t.sharesPast(local, w):
 		return false, nil // a new document that happens to have the same ID
 	}
 	return false, ErrRevisionConflict

@@ -15,6 +15,7 @@ import (
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/gateway"
+	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
@@ -212,14 +213,20 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	blipStats := new(blip.Stats)
+	replications := rest.ReplicateServer(g.startup.Settings().BLIP, blipStats, g.log)
 	gw, err := gateway.Open(ctx, gateway.Options{
 		Store: st, Blobs: blobs, NodeID: st.NodeID(), Startup: g.startup, FileDatabases: g.databases, Logger: g.log,
+		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) {
+			o.UserAgent = "tidegate/" + productVersion() + " (ISGR)"
+			return replicate.NewReplicator(replications, o)
+		},
 	})
 	if err != nil {
 		return err
 	}
 	// Closing the gateway ends feeds and waits for requests, so it comes before the listeners are shut down.
-	handlers, err := g.handlers(gw, st)
+	handlers, err := g.handlers(gw, st, replications, blipStats)
 	if err != nil {
 		return errors.Join(err, gw.Close(ctx))
 	}
@@ -260,15 +267,14 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
 }
 
 // handlers makes the HTTP handlers.
-func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store) (*rest.Server, error) {
+func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store, replications *replicate.Server, blipStats *blip.Stats) (*rest.Server, error) {
 	admins, err := rest.AdminAccounts(g.startup, gw.Passwords())
 	if err != nil {
 		return nil, err
 	}
-	blipStats := new(blip.Stats)
 	return rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
-		Replicate: rest.Replicator(g.startup.Settings().BLIP, blipStats, g.log),
+		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{StoreStats: st.Stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
 	}), nil
 }

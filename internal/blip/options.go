@@ -5,7 +5,7 @@ import "time"
 // Transport carries frames: a WebSocket whose binary messages are BLIP frames.
 type Transport interface {
 	// ReadMessage blocks for the next message. Its bytes are valid until the next call, and the caller may
-	// change them. Any error is final; the transport has closed itself then.
+	// change them. Any error is final; Abort is called then.
 	ReadMessage() ([]byte, error)
 	// WriteMessages sends messages in order, if it can in one write. Only one call is made at a time. It does
 	// not keep the bytes.

@@ -13,13 +13,15 @@ var errNoOnReply = tidegate.Errorf(tidegate.Internal, "a request that wants a re
 // only for NoReply, and is not called then) is called exactly once on the reading goroutine, also when the
 // connection ends first. The reply must be released. Requests start in the order of the calls.
 func (c *Conn) Send(ctx context.Context, m *Message, onReply func(*Reply)) error {
-	return c.request(ctx, m, onReply)
+	return c.request(ctx, true, m, onReply)
 }
 
 // Post is Send, but it never blocks: the queue may grow past its limit. It may be called on the reading goroutine.
-func (c *Conn) Post(m *Message, onReply func(*Reply)) error { return c.request(nil, m, onReply) }
+func (c *Conn) Post(m *Message, onReply func(*Reply)) error {
+	return c.request(c.ctx, false, m, onReply)
+}
 
-func (c *Conn) request(ctx context.Context, m *Message, onReply func(*Reply)) error {
+func (c *Conn) request(ctx context.Context, wait bool, m *Message, onReply func(*Reply)) error {
 	if err := m.Properties.check(); err != nil {
 		return err
 	}
@@ -31,7 +33,7 @@ func (c *Conn) request(ctx context.Context, m *Message, onReply func(*Reply)) er
 	o := c.newOutgoing(kindRequest, m)
 	o.urgent, o.noReply, o.streamReply, o.onReply = m.Urgent, m.NoReply, m.StreamReply, onReply
 	c.mu.Lock()
-	for ctx != nil && c.queued >= c.o.SendQueue && !c.closed && !c.closing {
+	for wait && c.queued >= c.o.SendQueue && !c.closed && !c.closing {
 		if c.space == nil {
 			c.space = make(chan struct{})
 		}

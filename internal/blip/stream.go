@@ -42,6 +42,9 @@ func (c *Conn) beginStream(f *frame, r *Reply, call call) error {
 	s.chunks = append(s.chunks, chunk{wire: r.in.wire + f.wire(), rest: r.in.body()})
 	r.stream = s
 	c.rmu.Unlock()
+	c.mu.Lock()
+	delete(c.calls, f.number) // its onReply is called now, and not at the end again
+	c.mu.Unlock()
 	c.awaiting.Add(1) // until the last frame
 	c.deliver(call.onReply, r)
 	return nil

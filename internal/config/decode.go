@@ -15,6 +15,9 @@ type decoder struct {
 	expand expander // for strings outside of JavaScript; nil: none
 	// merge keeps what is in objects already and not in the text; a null member of a map removes it.
 	merge bool
+	// stored says that the text is one that was stored: secrets in it may be sealed by a key of keys.
+	stored bool
+	keys   *Keyring
 }
 
 // nodeDecoder is a type that reads its node itself.

@@ -57,7 +57,7 @@ func TestLegacyFile(t *testing.T) {
 		t.Errorf("replication: %+v", repl)
 	}
 	db2 := dbs["db2"]
-	if *db2.RevsLimit != 77 || *db2.AllowConflicts || db2.Replications["repl1"].Password.Reveal() != "pa$word" {
+	if *db2.RevsLimit != 77 || *db2.AllowConflicts || db2.Replications["repl1"].RemotePassword.Reveal() != "pa$word" || db2.Replications["repl1"].RemoteUsername != "u" {
 		t.Errorf("db2: %+v", db2)
 	}
 	for name, db := range dbs {

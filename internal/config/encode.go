@@ -14,14 +14,19 @@ func (d *Database) Masked() []byte { return encode(d) }
 // Masked returns the config as compact JSON with every secret masked.
 func (s *Startup) Masked() []byte { return encode(s) }
 
-// Encode returns the config as compact JSON with its secrets, for storage.
-func (d *Database) Encode() []byte { return encode(d, revealed) }
+// Encode returns the config as compact JSON with its secrets as they are.
+func (d *Database) Encode() []byte { return d.Seal(nil) }
 
-// revealed makes secrets write their text.
-var revealed = json.WithMarshalers(json.JoinMarshalers(
-	json.MarshalFunc(func(s Secret) ([]byte, error) { return appendString(nil, s.Reveal()), nil }),
-	json.MarshalFunc(func(r RemoteURL) ([]byte, error) { return appendString(nil, r.Reveal()), nil }),
-))
+// Seal returns the config as compact JSON for storage: its secrets are encrypted, unless k is nil.
+func (d *Database) Seal(k *Keyring) []byte { return encode(d, sealing(k)) }
+
+// sealing makes secrets write the form that is stored.
+func sealing(k *Keyring) json.Options {
+	return json.WithMarshalers(json.JoinMarshalers(
+		json.MarshalFunc(func(s Secret) ([]byte, error) { return appendString(nil, s.stored(k)), nil }),
+		json.MarshalFunc(func(r RemoteURL) ([]byte, error) { return appendString(nil, r.stored(k)), nil }),
+	))
+}
 
 func encode(v any, opts ...json.Options) []byte {
 	out, err := json.Marshal(v, append(opts, json.Deterministic(true), jsontext.EscapeForHTML(false))...)
@@ -31,16 +36,21 @@ func encode(v any, opts ...json.Options) []byte {
 	return out
 }
 
-// Decode reads what Encode wrote.
-func Decode(src []byte) (*Database, error) {
+// Decode reads what Seal or Encode wrote. Secrets that no key of k decrypts come Locked, which is no error.
+func Decode(src []byte, k *Keyring) (*Database, error) {
+	cfg := &Database{}
+	return cfg, decodeStored(src, k, cfg)
+}
+
+// decodeStored reads a text that was stored into v, a pointer.
+func decodeStored(src []byte, k *Keyring, v any) error {
 	n, err := parse(src, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d := &decoder{}
-	cfg := &Database{}
-	d.decodeValue(n, cfg, "")
-	return cfg, d.err()
+	d := &decoder{stored: true, keys: k}
+	d.decodeValue(n, v, "")
+	return d.err()
 }
 
 // WithoutJavaScript returns a copy without the sources of functions.

@@ -21,6 +21,7 @@ type file struct {
 	CouchbaseKeepalive   *int                   `json:"couchbase_keepalive_interval" alias:"couchbaseKeepaliveInterval"`
 	HeapProfileThreshold *uint64                `json:"heap_profile_collection_threshold"`
 	HeapProfileDisable   *bool                  `json:"heap_profile_disable_collection"`
+	SecretsKeyFile       string                 `json:"secrets_key_file"`
 
 	Databases map[string]*Database `json:"databases"`
 
@@ -145,7 +146,7 @@ func (f *file) startup(d *decoder) *Startup {
 		Bootstrap: f.Bootstrap, API: f.API, Logging: f.Logging, Auth: f.Auth, Replicator: f.Replicator,
 		DatabaseCredentials: f.DatabaseCredentials, BucketCredentials: f.BucketCredentials,
 		MaxFileDescriptors: f.MaxFileDescriptors, CouchbaseKeepalive: f.CouchbaseKeepalive,
-		HeapProfileThreshold: f.HeapProfileThreshold, HeapProfileDisable: f.HeapProfileDisable,
+		HeapProfileThreshold: f.HeapProfileThreshold, HeapProfileDisable: f.HeapProfileDisable, SecretsKeyFile: f.SecretsKeyFile,
 		Unsupported: StartupUnsupported{
 			StatsLogFrequency: f.Unsupported.StatsLogFrequency, UseStdlibJSON: f.Unsupported.UseStdlibJSON,
 			HTTP2: f.Unsupported.HTTP2, UserQueries: f.Unsupported.UserQueries, UseXattrConfig: f.Unsupported.UseXattrConfig,

@@ -3,54 +3,6 @@ package config
 // Settings of parts that later versions bring. They are checked, stored and returned; Database.Warnings names
 // those that would have to act and do not yet, and Validate refuses those that would change who gets in.
 
-// Replications are replication definitions by id. Input may also be an array of definitions with their id in
-// replication_id.
-type Replications map[string]*Replication
-
-// Replication is one replication definition (inter-gateway.md §2).
-type Replication struct {
-	ID                     string       `json:"replication_id,omitzero"`
-	Remote                 RemoteURL    `json:"remote,omitzero"`
-	RemoteUsername         string       `json:"remote_username,omitzero"`
-	RemotePassword         Secret       `json:"remote_password,omitzero"`
-	Username               string       `json:"username,omitzero" alias:"user"`
-	Password               Secret       `json:"password,omitzero"`
-	Direction              string       `json:"direction,omitzero"`
-	Continuous             *bool        `json:"continuous,omitzero"`
-	Adhoc                  *bool        `json:"adhoc,omitzero"`
-	InitialState           string       `json:"initial_state,omitzero" alias:"state"`
-	ConflictResolutionType string       `json:"conflict_resolution_type,omitzero"`
-	CustomConflictResolver JavaScript   `json:"custom_conflict_resolver,omitzero"`
-	PurgeOnRemoval         *bool        `json:"purge_on_removal,omitzero" alias:"purge-on-removal"`
-	EnableDeltaSync        *bool        `json:"enable_delta_sync,omitzero"`
-	MaxBackoffTime         *int         `json:"max_backoff_time,omitzero"` // minutes
-	Filter                 string       `json:"filter,omitzero"`
-	QueryParams            *QueryParams `json:"query_params,omitzero"`
-	BatchSize              *int         `json:"batch_size,omitzero"`
-	RunAs                  string       `json:"run_as,omitzero"`
-	CollectionsEnabled     *bool        `json:"collections_enabled,omitzero"`
-	CollectionsLocal       []string     `json:"collections_local,omitzero"`
-	CollectionsRemote      []string     `json:"collections_remote,omitzero"`
-	Cancel                 *bool        `json:"cancel,omitzero"`
-	ClusterUUID            string       `json:"cluster_uuid,omitzero"`
-	AssignedNode           string       `json:"assigned_node,omitzero"`
-	TargetState            string       `json:"target_state,omitzero"`
-	CreatedAt              string       `json:"created_at,omitzero"`
-	UpdatedAt              string       `json:"updated_at,omitzero"`
-}
-
-// RemoteURL is the URL of a remote database. A password in it is a secret: it is masked wherever the URL is
-// shown; only Reveal gives all of it. The zero RemoteURL is "none".
-type RemoteURL struct{ url Secret }
-
-// QueryParams are the channels of a filter: a plain list, a list under "channels", or lists by collection.
-type QueryParams struct {
-	Channels            []string
-	CollectionsChannels map[string][]string
-	// Plain says that Channels were given as a plain array.
-	Plain bool
-}
-
 // OIDC are the OpenID Connect settings (gateway-rest.md §20).
 type OIDC struct {
 	DefaultProvider string                  `json:"default_provider,omitzero"`
@@ -122,10 +74,3 @@ type WebhookOption struct {
 
 // Raw is a JSON object kept as it was given.
 type Raw []byte
-
-// normalize maps older spellings to the ones that are stored (inter-gateway.md §2).
-func (r *Replication) normalize() {
-	if r.Direction == "push_and_pull" {
-		r.Direction = "pushAndPull"
-	}
-}

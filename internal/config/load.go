@@ -30,12 +30,12 @@ func (d *Database) LoadFiles(read func(path string) ([]byte, error)) error {
 	return ps.err()
 }
 
-// LoadURLs replaces script settings that name URLs by what fetch returns for them. It changes d, which must
-// be a Clone of the config that is kept.
+// LoadURLs replaces script settings that name URLs by what fetch returns for them, but for those of replications, which
+// are fetched when these start. It changes d, which must be a Clone of the config that is kept.
 func (d *Database) LoadURLs(fetch func(url string) ([]byte, error)) error {
 	var ps problems
 	d.eachScript(func(j *JavaScript, path string) {
-		if !j.IsURL() {
+		if !j.IsURL() || strings.HasPrefix(path, "replications.") {
 			return
 		}
 		src, err := fetch(string(*j))

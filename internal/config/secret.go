@@ -28,19 +28,22 @@ func IsMask(s string) bool {
 // its text. The zero Secret is "none" and prints as nothing.
 //
 // The text hangs on a pointer so that not even a %v of an enclosing struct's unexported field shows it.
-type Secret struct{ text *string }
+type Secret struct {
+	text   *string
+	locked bool // text is sealed, and the key is not there
+}
 
 // NewSecret wraps text; "" gives the zero Secret.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
 	}
-	return Secret{&text}
+	return Secret{text: &text}
 }
 
-// Reveal returns the text.
+// Reveal returns the text; "" if it is Locked.
 func (s Secret) Reveal() string {
-	if s.text == nil {
+	if s.text == nil || s.locked {
 		return ""
 	}
 	return *s.text
@@ -50,11 +53,13 @@ func (s Secret) Reveal() string {
 func (s Secret) IsZero() bool { return s.text == nil }
 
 // String returns Mask, or "" for the zero Secret.
-func (s Secret) String() string {
+func (s Secret) String() string { return s.masked(Mask) }
+
+func (s Secret) masked(mask string) string {
 	if s.text == nil {
 		return ""
 	}
-	return Mask
+	return mask
 }
 
 // Format prints the mask for every verb: fmt would go around String for those that do not fit a string.
@@ -69,7 +74,7 @@ func (s Secret) Format(f fmt.State, verb rune) {
 // LogValue is what slog gets.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalJSON encodes the mask. Storing a config goes through [Database.Encode], which reveals.
+// MarshalJSON encodes the mask. Storing a config goes through [Database.Seal], which encrypts.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }
 
 // MarshalText encodes the mask.

@@ -124,7 +124,7 @@ func fillAll(v reflect.Value, n *int) {
 
 func TestEncodingRoundTripsEveryField(t *testing.T) {
 	d := full()
-	again, err := Decode(d.Encode())
+	again, err := Decode(d.Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestMaskedShowsNoSecretAndReadsBack(t *testing.T) {
 	if c := bytes.Count(masked, []byte(Mask)); c < 8 {
 		t.Fatalf("only %d secrets are masked: %s", c, masked)
 	}
-	back, err := Decode(masked)
+	back, err := Decode(masked, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,11 @@ func (d *Database) KeepSecrets(old *Database) error {
 		}
 		return true
 	})
-	var ps problems
+	ps := d.keepReplicationSecrets(old)
 	visit(reflect.ValueOf(d).Elem(), "", func(v reflect.Value, path string) bool {
+		if _, done := v.Interface().(Replications); done {
+			return false
+		}
 		if !isSecret(v) {
 			return true
 		}
@@ -34,6 +37,18 @@ func (d *Database) KeepSecrets(old *Database) error {
 		return false
 	})
 	return ps.err()
+}
+
+// keepReplicationSecrets is KeepSecrets for the definitions of a config, which masks stand for more strictly: the password
+// of one host is not sent to another.
+func (d *Database) keepReplicationSecrets(old *Database) problems {
+	var ps problems
+	for id, r := range sortedMap(d.Replications) {
+		if err := r.keepSecrets(old.Replications[id]); err != nil {
+			ps = append(ps, Problems(Under(join("replications", id), err))...)
+		}
+	}
+	return ps
 }
 
 // isSecret reports whether v holds something that is masked in output.
@@ -69,6 +84,10 @@ func keepPassword(ps *problems, v reflect.Value, value RemoteURL, stored reflect
 	var before *url.URL
 	if stored.IsValid() {
 		before, err = url.Parse(stored.Interface().(RemoteURL).Reveal())
+	}
+	if stored.IsValid() && stored.Interface().(RemoteURL).Locked() {
+		ps.add(pos{}, path, "the stored password cannot be decrypted: its key is not there")
+		return
 	}
 	if before == nil || err != nil || before.Host != u.Host || before.User.Username() != u.User.Username() {
 		ps.add(pos{}, path, "a masked password means the stored one, and none is stored for this host and user")

@@ -43,6 +43,17 @@ type Settings struct {
 	WarnChannelNameSize int
 
 	RemoteConfigTLSSkipVerify bool // for script settings that are URLs
+
+	Replications ReplicationSettings
+}
+
+// ReplicationSettings are the values in force for a database's replications with other gateways (inter-gateway.md).
+type ReplicationSettings struct {
+	Enabled            bool          // this node may run them
+	Heartbeat          time.Duration // between pings of their connections
+	SkipTLSVerify      bool          // certificates of remotes are not checked
+	SeedShapes         bool          // answers have the forms of 2.8
+	UpdateRequiresStop bool          // a definition that is running cannot be changed
 }
 
 // Defaults of a database (gateway-rest.md §23.2, hardening.md).
@@ -54,9 +65,12 @@ const (
 
 	defaultLocalDocExpirySecs = 90 * 24 * 3600
 	defaultHistorySecs        = 30 * 24 * 3600
-	defaultRevMaxAge          = 24 * 3600
-	defaultJavaScriptSecs     = 5
-	defaultConfigUpdate       = Duration(10 * time.Second)
+
+	defaultReplicationHeartbeatSecs = 300
+
+	defaultRevMaxAge      = 24 * 3600
+	defaultJavaScriptSecs = 5
+	defaultConfigUpdate   = Duration(10 * time.Second)
 
 	day = 24 * time.Hour
 )
@@ -106,6 +120,14 @@ func (d *Database) Settings() Settings {
 		WarnChannelNameSize: or(warn.ChannelNameSize, 250),
 
 		RemoteConfigTLSSkipVerify: value(u.RemoteConfigTLSSkipVerify),
+
+		Replications: ReplicationSettings{
+			Enabled:            d.SGReplicateEnabled.True(true),
+			Heartbeat:          time.Duration(or(d.SGReplicateHeartbeatSecs, defaultReplicationHeartbeatSecs)) * time.Second,
+			SkipTLSVerify:      value(u.SGRTLSSkipVerify),
+			SeedShapes:         value(u.ReplicationSeedShapes),
+			UpdateRequiresStop: value(u.ReplicationUpdateRequiresStop),
+		},
 	}
 }
 

@@ -16,6 +16,9 @@ type Startup struct {
 	HeapProfileThreshold *uint64                `json:"heap_profile_collection_threshold,omitzero"`
 	HeapProfileDisable   *bool                  `json:"heap_profile_disable_collection,omitzero"`
 
+	// SecretsKeyFile is a file with the keys that stored passwords are encrypted with, as ParseKeys reads it.
+	SecretsKeyFile string `json:"secrets_key_file,omitzero"`
+
 	// DisablePersistentConfig (2.8 form) makes the file the only place of database configs: changes over the
 	// admin API then last until the process ends.
 	DisablePersistentConfig bool `json:"-"`

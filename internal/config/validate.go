@@ -57,9 +57,7 @@ func (d *Database) Validate() []error {
 	d.checkLimits(c)
 	d.checkAuth(c)
 	d.checkLater(c)
-	for _, id := range slices.Sorted(maps.Keys(d.Replications)) {
-		d.Replications[id].check(c, "replications."+shorten(id))
-	}
+	d.checkReplications(c)
 	return c.errors()
 }
 

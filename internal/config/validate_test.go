@@ -291,7 +291,7 @@ func TestLoadURLs(t *testing.T) {
 func TestWarningsNameWhatHasNoEffect(t *testing.T) {
 	d := fileDatabase(t, `{"replications":{"r":{"remote":"http://h/d","direction":"push"}},"event_handlers":{},
 		"import_filter":"function(){}","user_xattr_key":"k","suspendable":true,"unsupported":{"user_views":{"enabled":true}},"logging":{"console":{}}}`)
-	if w := d.Warnings(); len(w) != 7 {
+	if w := d.Warnings(); len(w) != 6 {
 		t.Errorf("%d: %q", len(w), w)
 	}
 	if w := fileDatabase(t, `{"delta_sync":{"enabled":true},"revs_limit":5}`).Warnings(); len(w) != 0 {
@@ -323,7 +323,7 @@ func FuzzParseStartup(f *testing.F) {
 		_ = s.Validate()
 		for _, d := range dbs {
 			_ = d.Validate()
-			again, err := Decode(d.Encode())
+			again, err := Decode(d.Encode(), nil)
 			if err != nil {
 				t.Fatalf("a stored config does not read back: %v\n%s", err, d.Encode())
 			}

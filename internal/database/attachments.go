@@ -246,10 +246,15 @@ func (e *edit) newAttachment(ctx context.Context, name string, in *AttachmentInp
 		}
 		e.content[name] = c
 	}
+	return e.attach(in, c, e.revPos(in)), nil
+}
+
+// attach makes an attachment of content, to which the document refers from now on.
+func (e *edit) attach(in *AttachmentInput, c content, revPos uint64) tidegate.Attachment {
 	e.refs = append(e.refs, blobRef{row: e.h.coll.refKey(c.info.Key, e.w.ID), key: c.info.Key, data: c.data})
 	a := tidegate.Attachment{
 		ContentType: in.ContentType, Digest: c.info.Digest(), Length: c.info.Length,
-		RevPos: e.revPos(in), Key: c.info.Key,
+		RevPos: revPos, Key: c.info.Key,
 	}
 	if in.Encoding != "" {
 		a.Encoding, a.EncodedLength = in.Encoding, c.info.Length
@@ -257,7 +262,7 @@ func (e *edit) newAttachment(ctx context.Context, name string, in *AttachmentInp
 			a.Length = in.Length
 		}
 	}
-	return a, nil
+	return a
 }
 
 // receive brings the content of an attachment to where it will stay, and checks what the client said of it.

@@ -21,7 +21,7 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 		w: w, coll: c, base: old.seq, docKey: c.docKey(w.ID), refs: e.refs,
 		result: Written{
 			ID: w.ID, Rev: e.rev, Version: e.vector.Current, Closed: e.closes,
-			Created: old.tree.LiveLeaves() == 0 && !w.Deleted,
+			Created: old.tree.LiveLeaves() == 0 && !e.body.deleted, Resolved: e.resolved,
 		},
 	}
 	if e.docOut != nil {
@@ -58,10 +58,16 @@ func grantsOf(rec *record) *access.DocGrants {
 func (e *edit) putBodies(ctx context.Context, p *prepared) error {
 	c, id := e.h.coll, e.w.ID
 	p.put(c.bodyKey(id, e.rev), e.body.appendBinary(make([]byte, 0, 64+len(e.body.json))))
-	if !e.closing.IsZero() {
-		at, _ := e.tree.Find(e.closing)
+	for _, rev := range e.closing {
+		at, _ := e.tree.Find(rev)
 		tomb := body{deleted: true, channels: e.tree.At(at).Channels, json: emptyBody}
-		p.put(c.bodyKey(id, e.closing), tomb.appendBinary(nil))
+		p.put(c.bodyKey(id, rev), tomb.appendBinary(nil))
+	}
+	due := e.now.Add(max(e.h.db.opts.OldRevExpiry, 0))
+	for i := range e.below {
+		rev := &e.below[i]
+		p.put(c.bodyKey(id, rev.id), rev.body.appendBinary(make([]byte, 0, 64+len(rev.body.json))))
+		p.expire(c.expiryKey(due, expireBody, id, rev.id), due)
 	}
 	for i, leaf := range e.base.rec.tree.Leaves() {
 		at, ok := e.tree.Find(leaf.ID)
@@ -101,7 +107,8 @@ func (e *edit) retire(ctx context.Context, p *prepared, i int) error {
 		y.channels, y.version = leaf.Channels, version
 		p.put(c.bodyKey(id, leaf.ID), y.appendBinary(nil))
 	}
-	p.expire(c.expiryKey(e.now.Add(max(e.h.db.opts.OldRevExpiry, 0)), expireBody, id, leaf.ID), e.now.Add(max(e.h.db.opts.OldRevExpiry, 0)))
+	due := e.now.Add(max(e.h.db.opts.OldRevExpiry, 0))
+	p.expire(c.expiryKey(due, expireBody, id, leaf.ID), due)
 	return nil
 }
 

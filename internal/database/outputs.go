@@ -25,7 +25,7 @@ type outputs struct {
 // current (sync-function.md §5). It decides what the document's outputs become.
 func (e *edit) runSync(ctx context.Context) error {
 	in := script.SyncInput{
-		DocID: e.w.ID, Rev: e.rev, Deleted: e.w.Deleted, Body: e.body.json, User: e.h.writer(), Now: e.now,
+		DocID: e.w.ID, Rev: e.rev, Deleted: e.body.deleted, Body: e.body.json, User: e.h.writer(), Now: e.now,
 	}
 	if e.base.ancestor >= 0 {
 		in.OldBody, in.OldDeleted = e.base.old.json, e.base.old.deleted
@@ -48,6 +48,9 @@ func (e *edit) runSync(ctx context.Context) error {
 	case e.winner == e.at:
 		e.docOut = &e.out
 		e.expiry = e.exp
+		if e.resolved == ResolvedLocal {
+			e.expiry = e.base.rec.expiry // it is still the local document
+		}
 		if e.out.hasExpiry {
 			e.expiry = e.out.expiry
 		}

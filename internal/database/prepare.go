@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,8 +21,11 @@ type base struct {
 	parent int     // index of the parent in rec.tree; -1: none here
 	known  bool    // the revision is there already
 	loser  int     // index of the leaf whose branch the writer closes; -1: none
+	// conflict: the current revision is no ancestor of the new one, and the write's Resolver decides.
+	conflict bool
 
-	// ancestor is the nearest ancestor (parent included) whose body is here, or loser if there is one; -1: none.
+	// ancestor is the nearest ancestor (parent included) whose body is here; in its place loser if there is one, and in
+	// a conflict the current revision; -1: none.
 	ancestor int
 	old      body // its body, with memory of its own
 }
@@ -60,9 +64,10 @@ func (b *base) findParent(w *Write) error {
 		for _, rev := range w.History[1:] {
 			if i, ok := tree.Find(rev); ok {
 				b.parent = i
-				return nil
+				break
 			}
 		}
+		b.conflict = w.Resolver != nil && b.inConflict(w)
 		return nil
 	}
 	if w.Parent.IsZero() {
@@ -97,19 +102,24 @@ func (b *base) findLoser(w *Write) {
 // current one.
 func (b *base) checkVersion(w *Write) (err error) {
 	b.known, err = tidegate.CheckNewVersion(b.rec.tree, b.rec.vector, &tidegate.VersionWrite{
-		Vector: w.Vector, Legacy: w.Legacy, Deleted: w.Deleted, Gateway: w.Gateway,
+		Vector: w.Vector, Legacy: w.Legacy, Deleted: w.Deleted, Gateway: w.Gateway, Resolved: w.Resolver != nil,
 	})
+	if w.Resolver != nil && errors.Is(err, tidegate.ErrRevisionConflict) {
+		b.conflict, err = true, nil
+	}
 	if i, ok := b.rec.tree.Winner(); ok {
 		b.parent = i
 	}
 	return err
 }
 
-// findOld reads the body of what the new revision replaces: the nearest ancestor that has one, or that of the branch
-// that is closed for it.
+// findOld reads the body of what the new revision replaces: the nearest ancestor that has one, that of the branch
+// that is closed for it, or the current revision that it is in conflict with.
 func (b *base) findOld(r store.Reader, c *collection, id string) error {
 	from := b.parent
-	if b.loser >= 0 {
+	if b.conflict {
+		from, _ = b.rec.tree.Winner()
+	} else if b.loser >= 0 {
 		from = b.loser
 	}
 	for i := from; i >= 0; i = b.rec.tree.At(i).Parent {
@@ -219,6 +229,11 @@ func (j *job) build(ctx context.Context, b *base) (*prepared, error) {
 	if err := e.addRevision(ctx); err != nil {
 		return nil, err
 	}
+	if b.conflict {
+		if err := e.resolve(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := e.runSync(ctx); err != nil {
 		return nil, err
 	}
@@ -239,8 +254,8 @@ func (b *base) existed(w *Write) Written {
 // mayAdd applies the conflict rules. closes: the revision may be stored only if its branch is closed.
 func (j *job) mayAdd(b *base) (closes bool, err error) {
 	w := j.w
-	if !w.Vector.IsZero() {
-		return false, nil // checkVersion said yes
+	if !w.Vector.IsZero() || (w.Resolver != nil && !w.NewEdits) {
+		return false, nil // checkVersion said yes, or conflicts are resolved
 	}
 	parent := b.parent
 	if w.NewEdits && w.Parent.IsZero() {
@@ -274,13 +289,16 @@ type edit struct {
 	vector  tidegate.VersionVector // of the document after the write
 	body    body
 	tree    *tidegate.RevTree
-	at      int // the new revision in tree
-	closing tidegate.RevID
+	at      int              // the new revision in tree
+	closing []tidegate.RevID // tombstones that close other branches, or the new revision's own
+	below   []pulled         // of a conflict: the revisions that the new one was made of
 	refs    []blobRef
 	out     outputs // of the new revision
 	winner  int     // the current revision after the write
 	expiry  time.Time
 	docOut  *outputs // what the document's outputs become; nil: they stay
+
+	resolved Outcome
 }
 
 // addRevision settles attachments and revision ID and adds the revision to a copy of the tree.
@@ -323,8 +341,9 @@ func (e *edit) addRevision(ctx context.Context) error {
 	if err != nil || e.base.loser < 0 {
 		return err
 	}
-	e.closing = w.DeletedBranch[0]
-	_, _, err = e.tree.AddHistory(w.DeletedBranch, tidegate.Rev{ID: e.closing, Flags: tidegate.RevDeleted | tidegate.RevClosed})
+	closing := tidegate.Rev{ID: w.DeletedBranch[0], Flags: tidegate.RevDeleted | tidegate.RevClosed}
+	e.closing = append(e.closing, closing.ID)
+	_, _, err = e.tree.AddHistory(w.DeletedBranch, closing)
 	return err
 }
 
@@ -336,7 +355,7 @@ func (e *edit) newRevID(parent tidegate.RevID) tidegate.RevID {
 		buf = new([]byte)
 	}
 	defer pool.Put(buf)
-	canonical := jsondoc.AppendCanonical((*buf)[:0], e.body.json, e.w.Deleted)
+	canonical := jsondoc.AppendCanonical((*buf)[:0], e.body.json, e.body.deleted)
 	if cap(canonical) <= maxPooledBuffer {
 		*buf = canonical
 	}
@@ -349,12 +368,13 @@ const maxPooledBuffer = 64 << 10
 // closeBranch adds the tombstone that closes the branch of the new revision. Its ID follows from the
 // revision, so that it is the same wherever this happens.
 func (e *edit) closeBranch() error {
-	e.closing = tidegate.NewRevID(e.rev, jsondoc.AppendCanonical(nil, emptyBody, true))
-	_, err := e.tree.Add(e.at, tidegate.Rev{
-		ID:    e.closing,
-		Flags: tidegate.RevDeleted | tidegate.RevClosed,
-		// Who may see the revision may see that it was closed.
-		Channels: e.out.channels,
-	})
+	return e.addClosing(e.at, e.out.channels) // who may see the revision may see that it was closed
+}
+
+// addClosing adds the tombstone that closes the branch of a leaf.
+func (e *edit) addClosing(leaf int, channels tidegate.ChannelSet) error {
+	id := tidegate.NewRevID(e.tree.At(leaf).ID, jsondoc.AppendCanonical(nil, emptyBody, true))
+	e.closing = append(e.closing, id)
+	_, err := e.tree.Add(leaf, tidegate.Rev{ID: id, Flags: tidegate.RevDeleted | tidegate.RevClosed, Channels: channels})
 	return err
 }

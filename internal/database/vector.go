@@ -28,19 +28,27 @@ func (e *edit) setVector() {
 			was.Current = tidegate.LegacyVersion(old.tree.At(i).ID)
 		}
 	}
-	own := e.winner == e.at
-	if own && !e.w.Vector.IsZero() {
+	own, peer := e.winner == e.at, !e.w.Vector.IsZero()
+	switch {
+	case own && peer && e.resolved == ResolvedMerge:
+		e.vector = tidegate.MergeVectors(e.newVersion(e.w.Vector.Over(was)), was, e.w.Vector)
+	case own && peer && e.resolved != ResolvedLocal:
 		e.vector = e.w.Vector.Over(was)
-	} else {
-		if !e.w.Vector.IsZero() {
-			was = e.w.Vector.Over(was) // the revision is known now, though an older one is current
+	default:
+		if peer {
+			was = e.w.Vector.Over(was) // the revision is known now, though another one is current
 		}
-		source := e.h.db.opts.Source
-		e.vector = was.Next(tidegate.Version{Time: e.h.db.clock.Next(was.TimeOf(source)), Source: source})
+		e.vector = was.Next(e.newVersion(was))
 	}
 	if own {
 		e.body.version = e.vector.Current
 	}
+}
+
+// newVersion makes a version of this database that is newer than what was knows of it.
+func (e *edit) newVersion(was tidegate.VersionVector) tidegate.Version {
+	source := e.h.db.opts.Source
+	return tidegate.Version{Time: e.h.db.clock.Next(was.TimeOf(source)), Source: source}
 }
 
 // history returns where the new revision stands in the tree, newest first, itself included; nil if it is made

@@ -33,6 +33,11 @@ type Write struct {
 	// place, for the sync function too. A deletion may be what lost. It is ignored if the tombstone's parent is no leaf here.
 	DeletedBranch []tidegate.RevID
 
+	// Resolver, without NewEdits, is asked if the document's current revision is no ancestor of this one, whatever
+	// AllowConflicts, NoConflicts and Gateway say (a pull between gateways, inter-gateway.md §10). What it decides is stored
+	// with this revision, in one write, and no other branch stays live.
+	Resolver Resolver
+
 	// NoConflicts: no branch may be made even if AllowConflicts is set (noconflicts of BLIP).
 	NoConflicts bool
 	// Gateway: the writer is a gateway. Its tombstone is accepted on a deleted document whatever its history
@@ -73,7 +78,7 @@ type AttachmentInput struct {
 // Written is what a successful write answers.
 type Written struct {
 	ID  string
-	Rev tidegate.RevID // of the revision written; with Existed and Vector, the current one
+	Rev tidegate.RevID // of the revision written; with Existed and Vector, the current one; with Resolved, the outcome's
 	// Version is the document's current version after the write. It is the revision's own if that is current now;
 	// zero for a document that was last written before it had a vector.
 	Version tidegate.Version
@@ -82,6 +87,8 @@ type Written struct {
 	Existed bool
 	// Closed: the revision was stored on a branch that was closed at once (BulkPush).
 	Closed bool
+	// Resolved tells how a conflict was resolved; Unresolved if there was none.
+	Resolved Outcome
 	// Created: there was no document, or only a tombstone.
 	Created bool
 }

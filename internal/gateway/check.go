@@ -24,7 +24,7 @@ type Checked struct {
 // kept included. No gateway needs to run on the store, and nothing is changed. NotFound: there is none of a
 // given name.
 func Check(ctx context.Context, st store.Store, blobs blob.Store, opts database.CheckOptions, names ...string) ([]Checked, error) {
-	found, err := readStored(ctx, st)
+	found, err := readStored(ctx, st, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read definitions: %w", err)
 	}

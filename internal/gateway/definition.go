@@ -68,27 +68,31 @@ type record struct {
 	Config      json.RawMessage             `json:"config"`
 }
 
-// recordFormat is the version of record that this code writes. It reads no other.
-const recordFormat = 1
+// recordFormat is the version of record that this code writes. It reads that and the one before, in which secrets of the
+// config stand in the clear.
+const (
+	recordFormat      = 2
+	recordFormatPlain = 1
+)
 
-// encode returns the stored form.
-func (d *definition) encode() ([]byte, error) {
+// encode returns the stored form, secrets encrypted unless keys is nil.
+func (d *definition) encode(keys *config.Keyring) ([]byte, error) {
 	return json.Marshal(record{
 		recordFormat, d.Name, d.Space, d.StorageID, d.ServerUUID, d.SyncEpoch, d.EpochStart.UnixMicro(),
-		d.Created, d.Updated, d.Generation, d.FileHash, d.Detached, d.Collections, d.Config.Encode(),
+		d.Created, d.Updated, d.Generation, d.FileHash, d.Detached, d.Collections, d.Config.Seal(keys),
 	})
 }
 
-// decodeDefinition reads what encode made.
-func decodeDefinition(b []byte) (*definition, error) {
+// decodeDefinition reads what encode made. Secrets that no key decrypts come locked.
+func decodeDefinition(b []byte, keys *config.Keyring) (*definition, error) {
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {
 		return nil, tidegate.Errorf(tidegate.Corrupt, "the stored definition of a database does not make sense: %w", err)
 	}
-	if r.Format != recordFormat {
+	if r.Format != recordFormat && r.Format != recordFormatPlain {
 		return nil, tidegate.Errorf(tidegate.Corrupt, "the definition of database %q has format %d; this version reads %d", r.Name, r.Format, recordFormat)
 	}
-	cfg, err := config.Decode(r.Config)
+	cfg, err := config.Decode(r.Config, keys)
 	if err != nil {
 		return nil, tidegate.Errorf(tidegate.Corrupt, "the stored config of database %q does not make sense: %w", r.Name, err)
 	}
@@ -182,7 +186,7 @@ type stored struct {
 }
 
 // readStored reads the definitions of all databases.
-func readStored(ctx context.Context, st store.Store) (stored, error) {
+func readStored(ctx context.Context, st store.Store, keys *config.Keyring) (stored, error) {
 	var s stored
 	err := st.View(ctx, func(r store.Reader) error {
 		s = stored{}
@@ -192,7 +196,7 @@ func readStored(ctx context.Context, st store.Store) (stored, error) {
 		}
 		s.cluster = string(cluster)
 		err = scan(r, definitionPrefix(), func(_, value []byte) error {
-			d, err := decodeDefinition(value)
+			d, err := decodeDefinition(value, keys)
 			s.definitions = append(s.definitions, d)
 			return err
 		})

@@ -30,8 +30,15 @@ type Options struct {
 	NodeID        string // of this node; stable over restarts
 	Startup       *config.Startup
 	FileDatabases map[string]*config.Database // from the config file, by name
-	Logger        *slog.Logger                // discards if nil
-	Now           func() time.Time            // time.Now if nil
+	// Secrets are the keys that passwords in what is stored are encrypted with; nil: they are stored as they are.
+	Secrets *config.Keyring
+	// NewReplicator makes what runs replications with other gateways; nil: this node runs none, and only keeps their
+	// definitions.
+	NewReplicator NewReplicatorFunc
+	// Assigner says which node runs a replication; nil: this one runs them all.
+	Assigner Assigner
+	Logger   *slog.Logger     // discards if nil
+	Now      func() time.Time // time.Now if nil
 }
 
 // Gateway is the running set of databases. It is safe for concurrent use.
@@ -74,6 +81,9 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Assigner == nil {
+		opts.Assigner = alone{opts.NodeID}
+	}
 	if opts.Startup == nil {
 		opts.Startup = &config.Startup{}
 	}
@@ -96,7 +106,7 @@ func (g *Gateway) open0(ctx context.Context) error {
 	for _, w := range g.opts.Startup.Warnings() {
 		g.log.Warn("a setting has no effect", "setting", w)
 	}
-	found, err := readStored(ctx, g.opts.Store)
+	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
 	if err != nil {
 		return fmt.Errorf("read definitions: %w", err)
 	}
@@ -141,10 +151,12 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 }
 
 func (g *Gateway) newRunning(d *definition) *Running {
-	return &Running{
+	r := &Running{
 		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}),
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
+	r.replications = newReplications(r)
+	return r
 }
 
 // warn logs the settings of a database that do nothing in this version.

@@ -32,9 +32,13 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	if err != nil {
 		return errors.Join(err, r.transition(evFailed, func() { r.err = err }))
 	}
-	return r.transition(evLoaded, func() {
+	err = r.transition(evLoaded, func() {
 		r.inst, r.byHand = r.newInstance(db), false
 	})
+	if err == nil {
+		r.replications.online(ctx, d, db)
+	}
+	return err
 }
 
 // newInstance starts the background work of an open database.
@@ -91,6 +95,7 @@ func (r *Running) stop(ctx context.Context, cause error) error {
 	if err != nil {
 		return err
 	}
+	r.stopReplications(ctx, cause)
 	if !drained(ctx, inst) {
 		r.g.log.Warn("requests were still running; the database is closed under them", "database", r.name)
 	}
@@ -103,6 +108,13 @@ func (r *Running) stop(ctx context.Context, cause error) error {
 		r.inst = nil
 		r.auth = addAuth(r.auth, inst.db.Access().Stats())
 	})
+}
+
+// stopReplications waits for replications with other gateways to stop, as long as for requests.
+func (r *Running) stopReplications(ctx context.Context, cause error) {
+	ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
+	defer cancel()
+	r.replications.offline(ctx, cause)
 }
 
 // drained waits for the requests of an instance and reports whether all have ended.

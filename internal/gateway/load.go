@@ -143,6 +143,15 @@ func compileScripts(cfg *config.Database) error {
 		if source == "" || strings.HasSuffix(path, "sync") {
 			continue
 		}
+		if strings.HasSuffix(path, "custom_conflict_resolver") {
+			if source.IsURL() {
+				continue // fetched when the replication starts: a database does not wait for it
+			}
+			if err := checkResolver(string(source)); err != nil {
+				return tidegate.Errorf(tidegate.Invalid, "%s: %s", path, tidegate.ErrorReason(err))
+			}
+			continue
+		}
 		fn, err := script.CompileSync(string(source), "", script.Options{})
 		if err != nil {
 			return tidegate.Errorf(tidegate.Invalid, "%s: %s", path, tidegate.ErrorReason(err))

@@ -137,7 +137,7 @@ func (g *Gateway) detached(ctx context.Context, name, id string) (*definition, e
 	if err != nil || value == nil {
 		return nil, err
 	}
-	return decodeDefinition(value)
+	return decodeDefinition(value, g.opts.Secrets)
 }
 
 // save stores a definition. With disable_persistent_config only the way to the data is kept: the database
@@ -148,7 +148,7 @@ func (g *Gateway) save(ctx context.Context, d *definition) error {
 		c.Detached = detachedByFile
 		d = &c
 	}
-	value, err := d.encode()
+	value, err := d.encode(g.opts.Secrets)
 	if err != nil {
 		return fmt.Errorf("encode definition of %s: %w", d.Name, err)
 	}

@@ -166,7 +166,7 @@ func TestPurgeResumes(t *testing.T) {
 		t.Fatalf("%d rows are left", n)
 	}
 	e.close(g)
-	found, err := readStored(t.Context(), e.st)
+	found, err := readStored(t.Context(), e.st, nil)
 	if err != nil || len(found.purges) != 0 {
 		t.Fatalf("the purge is noted still: %v %v", found.purges, err)
 	}
@@ -359,7 +359,7 @@ func TestCheckFindsAllDatabases(t *testing.T) {
 func TestForeignDefinitionIsRefusedLoudly(t *testing.T) {
 	for name, value := range map[string]string{
 		"not JSON":     "garbage",
-		"newer format": `{"format":2,"name":"db","config":{}}`,
+		"newer format": `{"format":3,"name":"db","config":{}}`,
 		"bad config":   `{"format":1,"name":"db","config":{"nonsense":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {

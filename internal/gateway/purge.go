@@ -16,7 +16,7 @@ func (g *Gateway) abandon(ctx context.Context, d, replacement *definition) error
 	var value []byte
 	if replacement != nil {
 		var err error
-		if value, err = replacement.encode(); err != nil {
+		if value, err = replacement.encode(g.opts.Secrets); err != nil {
 			return fmt.Errorf("encode definition of %s: %w", d.Name, err)
 		}
 	}

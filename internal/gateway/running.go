@@ -19,6 +19,8 @@ type Running struct {
 	stats *database.Stats
 	http  HTTPStats
 
+	replications *Replications
+
 	mu        sync.Mutex // guards what follows
 	state     State
 	moved     chan struct{} // closed and replaced at every move

@@ -27,7 +27,12 @@ func (coll *collection) handleGetAttachment(r *blip.Request) error {
 	pull := &coll.c.stats().Pull
 	pull.Attachments.Add(1)
 	pull.AttachmentBytes.Add(storedLength(&a))
-	r.Respond(&blip.Message{
+	if coll.active != nil {
+		push := &coll.active.s.h.r.o.Stats.Push
+		push.Attachments.Add(1)
+		push.AttachmentBytes.Add(storedLength(&a))
+	}
+	coll.c.respond(r, &blip.Message{ // holding its place until it is sent, so that few files are open at a time
 		BodyReader: content, Compress: truth(r, "compress"),
 		Done: func() { _ = content.Close() }, // it was only read
 	})
@@ -85,7 +90,7 @@ func (coll *collection) handleProveAttachment(r *blip.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Respond(&blip.Message{Body: []byte(proof)})
+	coll.c.respond(r, &blip.Message{Body: []byte(proof)})
 	return nil
 }
 
@@ -153,6 +158,13 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 		return peerFailed("getAttachment", err)
 	}
 	content := &counted{Reader: reply.Reader()}
+	said := a.Length
+	if a.Encoding != "" {
+		said = a.EncodedLength
+	}
+	if said >= 0 { // one byte more shows that the peer did not say the truth; no need for all of them
+		content.Reader = io.LimitReader(content.Reader, said+1)
+	}
 	release, err := h.Receive(ctx, &a, content)
 	in.done = append(in.done, release)
 	if err != nil {
@@ -163,6 +175,11 @@ func (coll *collection) fetch(ctx context.Context, h *database.Handle, in *incom
 	push := &coll.c.stats().Push
 	push.Attachments.Add(1)
 	push.AttachmentBytes.Add(content.n)
+	if coll.active != nil {
+		pull := &coll.active.s.h.r.o.Stats.Pull
+		pull.Attachments.Add(1)
+		pull.AttachmentBytes.Add(content.n)
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ func (coll *collection) handleGetCheckpoint(r *blip.Request) error {
 	}
 	m := &blip.Message{Body: doc.Body}
 	m.Properties.Add("rev", doc.Rev)
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 
@@ -52,7 +52,7 @@ func (coll *collection) handleSetCheckpoint(r *blip.Request) error {
 	}
 	m := &blip.Message{}
 	m.Properties.Add("rev", written)
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 

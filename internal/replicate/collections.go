@@ -7,6 +7,7 @@ import (
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/jsondoc"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // maxCollections bounds how many collections one connection may name.
@@ -15,12 +16,15 @@ const maxCollections = 1000
 // handleGetCollections answers getCollections: from now on messages name collections by their place in the list
 // (replication.md §5.3).
 func (c *connection) handleGetCollections(r *blip.Request) error {
+	if c.answering.Load() {
+		return errAnswerPending
+	}
 	names, clients, err := parseCollections(r.Body())
 	if err != nil {
 		return err
 	}
 	collections := make([]*collection, len(names))
-	answer := []byte{'['}
+	answer, seen := []byte{'['}, make(map[store.Collection]bool, len(names))
 	for i, name := range names {
 		if i > 0 {
 			answer = append(answer, ',')
@@ -34,31 +38,36 @@ func (c *connection) handleGetCollections(r *blip.Request) error {
 			answer = append(answer, "null"...)
 			continue
 		}
+		if seen[id] { // each would have a subscription of its own
+			return errTwice
+		}
+		seen[id] = true
 		collections[i] = c.newCollection(i, id)
 		checkpoint, err := collections[i].checkpoint(c.ctx(), clients[i])
 		if err != nil {
 			return err
 		}
-		answer = append(answer, checkpoint...)
+		if answer = append(answer, checkpoint...); len(answer) > maxCheckpoints {
+			return errCheckpointsLarge
+		}
 	}
-	if err := c.setCollections(collections); err != nil {
-		return err
-	}
-	r.Respond(&blip.Message{Body: append(answer, ']')})
+	c.setCollections(collections)
+	c.answering.Store(true) // it cannot be waited for here, where the connection is read
+	r.Respond(&blip.Message{Body: append(answer, ']'), Done: func() { c.answering.Store(false) }})
 	return nil
 }
 
+// maxCheckpoints bounds the answer to getCollections, in bytes.
+const maxCheckpoints = 8 << 20
+
 // setCollections makes the list the connection's. What was subscribed to under an earlier list ends.
-func (c *connection) setCollections(collections []*collection) error {
+func (c *connection) setCollections(collections []*collection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, old := range append(c.collections, c.plain) {
-		if old != nil {
-			old.unsubscribe()
-		}
+	for _, old := range c.all() {
+		old.unsubscribe()
 	}
 	c.collections, c.plain, c.aware = collections, nil, true
-	return nil
 }
 
 // errCollectionsBody is the answer to a body of getCollections that makes no sense.

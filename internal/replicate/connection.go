@@ -40,15 +40,19 @@ const (
 
 // connection is one BLIP connection with what both ends said on it.
 type connection struct {
-	srv  *Server
-	conn *blip.Conn
-	peer Peer
-	log  *slog.Logger
+	srv    *Server
+	conn   *blip.Conn
+	peer   Peer
+	log    *slog.Logger
+	active *activeSession // this side drives the replication; nil: the peer does
 
 	// deltas: the peer said that it takes deltas. It says so once (replication.md §5.6).
 	deltas atomic.Bool
 	offers offers // attachments that the peer may ask for
+	// What the peer was sent and has not answered: rows of changes, and revisions.
+	owedRows, owedRevs owed
 
+	crew    crew     // everybody who works for the connection
 	control executor // messages that are answered in order
 	changes executor // lists of changes
 	revs    executor // revisions that need something from the peer or the store before they can be stored
@@ -60,6 +64,7 @@ type connection struct {
 	plain       *collection
 	collections []*collection
 	aware       bool
+	answering   atomic.Bool // an answer to getCollections is on its way
 }
 
 // collection is a collection of a connection.
@@ -67,6 +72,8 @@ type collection struct {
 	c     *connection
 	index int // what messages call it; collectionNotAware: nothing
 	id    store.Collection
+	// active keeps account of what is replicated, where this side drives it.
+	active *activeCollection
 
 	mu   sync.Mutex
 	sub  *subscription
@@ -77,18 +84,45 @@ func newConnection(s *Server, p Peer) *connection {
 	c := &connection{srv: s, peer: p, log: s.log}
 	c.control.limit, c.changes.limit, c.revs.limit = 1, s.opts.ChangesBatches, s.opts.Revs
 	c.serving.limit = attachmentsAtOnce
+	for _, e := range []*executor{&c.control, &c.changes, &c.revs, &c.serving} {
+		e.crew = &c.crew
+	}
+	c.owedRows.limit, c.owedRevs.limit = maxOwedRows, maxOwedRevs
 	return c
 }
 
-// close gives back what the connection held, after it ended.
+// open begins the connection; conn.Run makes it work.
+func (c *connection) open(t blip.Transport) {
+	o := c.srv.opts.Blip
+	o.Handle = c.handle
+	o.OnPanic = func(v any, stack []byte) {
+		c.log.LogAttrs(context.Background(), slog.LevelError, "panic in a replication handler", slog.Any("panic", v), slog.String("stack", string(stack)))
+	}
+	c.conn = blip.NewConn(t, o)
+}
+
+// close gives back what the connection held, after it ended, and waits for those who still work for it.
 func (c *connection) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, coll := range append(c.collections, c.plain) {
+	for _, coll := range c.all() {
+		coll.unsubscribe()
+	}
+	c.mu.Unlock()
+	c.crew.wait()
+}
+
+// all are the collections that the peer may name; c.mu is held.
+func (c *connection) all() []*collection {
+	all := make([]*collection, 0, len(c.collections)+1)
+	for _, coll := range c.collections {
 		if coll != nil {
-			coll.unsubscribe()
+			all = append(all, coll)
 		}
 	}
+	if c.plain != nil {
+		all = append(all, c.plain)
+	}
+	return all
 }
 
 // ctx ends with the connection.
@@ -96,6 +130,9 @@ func (c *connection) ctx() context.Context { return c.conn.Context() }
 
 // handlerOf is the table of what a peer may ask for.
 func (c *connection) handlerOf(profile string) (on *executor, handle func(*collection, *blip.Request) error) {
+	if c.active != nil {
+		return c.handlerOfActive(profile)
+	}
 	switch profile {
 	case profileRev:
 		return nil, (*collection).handleRev
@@ -125,6 +162,23 @@ func (c *connection) handlerOf(profile string) (on *executor, handle func(*colle
 	return nil, nil
 }
 
+// handlerOfActive is the table of what a remote may ask for whose database this side replicates with.
+func (c *connection) handlerOfActive(profile string) (on *executor, handle func(*collection, *blip.Request) error) {
+	switch profile {
+	case profileChanges:
+		return nil, func(coll *collection, r *blip.Request) error { return coll.active.takeChanges(r) }
+	case profileRev:
+		return nil, (*collection).handleRev
+	case profileNoRev:
+		return nil, (*collection).handleNoRev
+	case profileGetAttachment:
+		return &c.serving, (*collection).handleGetAttachment
+	case profileProveAttachment:
+		return &c.serving, (*collection).handleProveAttachment
+	}
+	return nil, nil
+}
+
 // handle takes a request in. It runs on the goroutine that reads the connection and must not wait.
 func (c *connection) handle(r *blip.Request) {
 	profile := r.Profile()
@@ -134,8 +188,10 @@ func (c *connection) handle(r *blip.Request) {
 		r.Release()
 		return
 	case profileGetCollections: // at once: what comes after it relies on it
-		c.finish(r, c.handleGetCollections(r))
-		return
+		if c.active == nil {
+			c.finish(r, c.handleGetCollections(r))
+			return
+		}
 	}
 	on, handle := c.handlerOf(profile)
 	if handle == nil {
@@ -154,7 +210,13 @@ func (c *connection) handle(r *blip.Request) {
 		}
 		return
 	}
-	on.do(func() { c.finish(r, c.guard(profile, func() error { return handle(coll, r) })) })
+	on.do(func() {
+		if c.ctx().Err() != nil { // it ended while the message waited
+			r.Release()
+			return
+		}
+		c.finish(r, c.guard(profile, func() error { return handle(coll, r) }))
+	})
 }
 
 // errPanicked is what a peer is told of a panic that was caught.
@@ -177,6 +239,20 @@ func (c *connection) finish(r *blip.Request, err error) {
 		c.fail(r, err)
 	}
 	r.Release()
+}
+
+// respond answers a request and waits until the answer is handed to the transport: a peer that asks and does not read
+// makes its own requests wait, not a heap of answers. It must not be called on the goroutine that reads.
+func (c *connection) respond(r *blip.Request, m *blip.Message) {
+	sent, done := make(chan struct{}), m.Done
+	m.Done = func() {
+		if done != nil {
+			done()
+		}
+		close(sent)
+	}
+	r.Respond(m)
+	<-sent
 }
 
 // fail answers a request with an error.

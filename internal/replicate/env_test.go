@@ -2,6 +2,7 @@ package replicate_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -60,11 +61,16 @@ func newEnv(t testing.TB, opts database.Options) *env {
 		t.Fatal(err)
 	}
 	opts.Name, opts.Space, opts.Access.BcryptCost = "test", 7, 4
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	opts.Source = tidegate.NewSource(id)
 	if opts.Collections == nil {
 		opts.Collections = []database.CollectionOptions{{Function: fn}}
 	} else {
 		for i := range opts.Collections {
-			opts.Collections[i].Function = fn
+			if opts.Collections[i].Function == nil {
+				opts.Collections[i].Function = fn
+			}
 		}
 	}
 	db, err := database.Open(t.Context(), st, blobs, opts)
@@ -141,20 +147,32 @@ type pipe struct {
 	in, out *pipeHalf
 }
 
-// pipeHalf is one direction: frames that nobody has read, without bound, since tests send little.
+// pipeHalf is one direction: frames that nobody has read, without bound unless a test sets one.
 type pipeHalf struct {
 	mu     sync.Mutex
 	frames [][]byte
 	some   chan struct{}
 	end    error
 	code   int
-	// stalled: nothing is read until it is false again.
-	stalled bool
+	limit  int // frames that fit; 0: any number. Writers wait then, as on a socket
+	space  chan struct{}
 }
 
 func newPipe() (a, b *pipe) {
-	x, y := &pipeHalf{some: make(chan struct{}, 1)}, &pipeHalf{some: make(chan struct{}, 1)}
+	x, y := newPipeHalf(), newPipeHalf()
 	return &pipe{x, y}, &pipe{y, x}
+}
+
+func newPipeHalf() *pipeHalf {
+	return &pipeHalf{some: make(chan struct{}, 1), space: make(chan struct{}, 1)}
+}
+
+// moved tells a writer that waits to look again; h.mu is held.
+func (h *pipeHalf) moved() {
+	select {
+	case h.space <- struct{}{}:
+	default:
+	}
 }
 
 func (h *pipeHalf) signal() {
@@ -170,6 +188,7 @@ func (h *pipeHalf) close(err error, code int) {
 	if h.end == nil {
 		h.end, h.code = err, code
 	}
+	h.moved()
 	h.signal()
 }
 
@@ -182,6 +201,7 @@ func (p *pipe) ReadMessage() ([]byte, error) {
 		if len(p.in.frames) > 0 {
 			f := p.in.frames[0]
 			p.in.frames = p.in.frames[1:]
+			p.in.moved()
 			p.in.mu.Unlock()
 			return f, nil
 		}
@@ -199,13 +219,18 @@ func (p *pipe) ReadMessage() ([]byte, error) {
 func (p *pipe) WriteMessages(frames [][]byte) error {
 	p.out.mu.Lock()
 	defer p.out.mu.Unlock()
-	if p.out.end != nil {
-		return p.out.end
-	}
 	for _, f := range frames {
+		for p.out.limit > 0 && len(p.out.frames) >= p.out.limit && p.out.end == nil {
+			p.out.mu.Unlock()
+			<-p.out.space
+			p.out.mu.Lock()
+		}
+		if p.out.end != nil {
+			return p.out.end
+		}
 		p.out.frames = append(p.out.frames, append([]byte(nil), f...))
+		p.out.signal()
 	}
-	p.out.signal()
 	return nil
 }
 
@@ -230,6 +255,7 @@ type client struct {
 	conn *blip.Conn
 	in   chan *blip.Request // what the server asks for
 	over chan error         // what Serve returned
+	near *pipe              // its end of the transport, for what no honest connection would send
 	stop context.CancelFunc
 }
 
@@ -241,7 +267,7 @@ func (e *env) dial(p replicate.Peer) *client {
 		p.Version = replicate.V3
 	}
 	near, far := newPipe()
-	c := &client{t: e.t, env: e, in: make(chan *blip.Request, 10_000), over: make(chan error, 1)}
+	c := &client{t: e.t, env: e, in: make(chan *blip.Request, 10_000), over: make(chan error, 1), near: near}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	go func() { c.over <- e.srv.Serve(ctx, far, p) }()

@@ -32,7 +32,7 @@ var statusOfCode = [...]int{
 
 // wireError is what the peer is told of an error: an HTTP status and words that tell nothing of our inside.
 func wireError(err error) (status int, text string) {
-	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 400 && e.Status < 600 {
+	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 300 && e.Status < 600 {
 		return e.Status, e.Reason // chosen, with its words, by a sync function or by this package
 	}
 	if code := tidegate.ErrorCode(err); int(code) < len(statusOfCode) {
@@ -77,6 +77,10 @@ var (
 	errDeltasOff         = tidegate.Errorf(tidegate.Invalid, "Deltas are disabled for this peer")
 	errGuestReadOnly     = tidegate.Errorf(tidegate.Forbidden, "Anonymous access is read-only")
 	errAttachmentProof   = tidegate.Errorf(tidegate.Forbidden, "The proof of possession of an attachment is wrong")
+	errHistoryTooLong    = tidegate.Errorf(tidegate.TooLarge, "The revision's history is too long to be sent")
+	errTwice             = tidegate.Errorf(tidegate.Invalid, "A collection is named twice")
+	errCheckpointsLarge  = tidegate.Errorf(tidegate.TooLarge, "The checkpoints are too large together")
+	errAnswerPending     = tidegate.Errorf(tidegate.TooMany, "The last answer to getCollections has not been taken yet")
 	errNotModified       = statusError(tidegate.Conflict, http.StatusNotModified, "Not modified")
 	errWentAway          = tidegate.Errorf(tidegate.Unavailable, "Sync Gateway database went away - asking client to reconnect")
 )

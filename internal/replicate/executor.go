@@ -7,6 +7,7 @@ import "sync"
 // (blip.Options.MaxPending).
 type executor struct {
 	limit int
+	crew  *crew
 
 	mu      sync.Mutex
 	running int
@@ -23,7 +24,7 @@ func (e *executor) do(f func()) {
 	}
 	e.running++
 	e.mu.Unlock()
-	go e.run(f)
+	e.crew.send(func() { e.run(f) })
 }
 
 func (e *executor) run(f func()) {
@@ -52,6 +53,7 @@ func (e *executor) next() func() {
 // after it. Turns never overlap.
 type actor struct {
 	turn func()
+	crew *crew
 
 	mu      sync.Mutex
 	running bool
@@ -67,7 +69,7 @@ func (a *actor) wake() {
 		return
 	}
 	a.running = true
-	go a.run()
+	a.crew.send(a.run)
 }
 
 func (a *actor) run() {
@@ -82,4 +84,47 @@ func (a *actor) run() {
 		a.again = false
 		a.mu.Unlock()
 	}
+}
+
+// crew counts the goroutines of a connection, so that its end can be waited for: what a connection used (its database
+// first) may be closed once Serve has returned.
+type crew struct {
+	mu    sync.Mutex
+	n     int
+	empty chan struct{} // closed when nobody is left; nil: nobody waits
+}
+
+// send runs f in a goroutine.
+func (w *crew) send(f func()) {
+	w.mu.Lock()
+	w.n++
+	w.mu.Unlock()
+	go func() {
+		defer w.back()
+		f()
+	}()
+}
+
+func (w *crew) back() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.n--; w.n == 0 && w.empty != nil {
+		close(w.empty)
+		w.empty = nil
+	}
+}
+
+// wait blocks until no goroutine is left. One that a late wake sends out after that finds that all has ended.
+func (w *crew) wait() {
+	w.mu.Lock()
+	if w.n == 0 {
+		w.mu.Unlock()
+		return
+	}
+	if w.empty == nil {
+		w.empty = make(chan struct{})
+	}
+	empty := w.empty
+	w.mu.Unlock()
+	<-empty
 }

@@ -32,6 +32,6 @@ func (coll *collection) handleGetRev(r *blip.Request) error {
 	}
 	m := &blip.Message{Body: revBody(doc), Compress: true}
 	m.Properties.Add("rev", rev)
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }

@@ -32,6 +32,10 @@ type incomingRev struct {
 	throttled bool
 	w         *database.Write // once it lacks nothing
 	done      []func()        // give back what attachments hold
+	// Where this side drives the replication: the sequence at the peer, and whether it came as a delta. The message's
+	// properties are gone once it is prepared.
+	seq     string
+	isDelta bool
 }
 
 // revQueue stores the revisions of a collection in batches: as many as came while the batches before were stored. It
@@ -42,6 +46,10 @@ type revQueue struct {
 	mu     sync.Mutex
 	queue  []*incomingRev
 	stores int // batches being stored
+	// prepared is how many bytes of the queue are in writes, which the connection's memory of messages does not
+	// count; room is closed when there are less. nil: nobody waits.
+	prepared int
+	room     chan struct{}
 }
 
 func (q *revQueue) init(coll *collection) { q.coll = coll }
@@ -56,7 +64,40 @@ func (q *revQueue) add(in *incomingRev) {
 	q.queue = append(q.queue, in)
 	if !in.throttled {
 		q.stores++
-		go q.run()
+		q.coll.c.crew.send(q.run)
+	}
+}
+
+// admit waits until what was prepared and is not being stored takes little enough for size more bytes. It gives up when
+// ctx ends.
+func (q *revQueue) admit(ctx context.Context, size int) {
+	q.mu.Lock()
+	for q.prepared > storeBytes && ctx.Err() == nil {
+		if q.room == nil {
+			q.room = make(chan struct{})
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+	}
+	q.prepared += size
+	q.mu.Unlock()
+}
+
+// leave counts a batch's prepared revisions out; q.mu is held.
+func (q *revQueue) leave(batch []*incomingRev) {
+	for _, in := range batch {
+		if in.w != nil {
+			q.prepared -= in.size
+		}
+	}
+	if q.prepared <= storeBytes && q.room != nil {
+		close(q.room)
+		q.room = nil
 	}
 }
 
@@ -91,6 +132,7 @@ func (q *revQueue) next() []*incomingRev {
 	}
 	batch := q.queue[:n:n]
 	q.queue = q.queue[n:]
+	q.leave(batch)
 	q.coll.c.countThrottled(batch)
 	return batch
 }
@@ -106,6 +148,12 @@ func (coll *collection) handleRev(r *blip.Request) error {
 		return coll.refused(errNoRevID)
 	case coll.c.peer.ReadOnly:
 		return coll.refused(errGuestReadOnly)
+	}
+	if coll.active != nil {
+		if text, ok := r.Property("sequence"); ok {
+			in.seq = seqText(text)
+		}
+		_, in.isDelta = r.Property("deltaSrc")
 	}
 	coll.puts.add(in)
 	return nil
@@ -123,7 +171,7 @@ func (coll *collection) store(batch []*incomingRev) {
 	h, err := coll.principal(ctx)
 	if err != nil {
 		for _, in := range batch {
-			coll.answer(in, err)
+			coll.refuse(in, err)
 		}
 		return
 	}
@@ -132,7 +180,7 @@ func (coll *collection) store(batch []*incomingRev) {
 		if in.w == nil {
 			later, err := coll.parse(in)
 			if err != nil {
-				coll.answer(in, err)
+				coll.refuse(in, err)
 				continue
 			}
 			if later {
@@ -142,8 +190,19 @@ func (coll *collection) store(batch []*incomingRev) {
 		ready, writes = append(ready, in), append(writes, in.w)
 	}
 	for i, res := range h.PutAll(ctx, writes) {
+		if coll.active != nil {
+			coll.active.stored(ready[i], &res.Written, res.Err)
+		}
 		coll.answer(ready[i], res.Err)
 	}
+}
+
+// refuse answers a revision that was not even tried to be stored.
+func (coll *collection) refuse(in *incomingRev, err error) {
+	if coll.active != nil {
+		coll.active.stored(in, &database.Written{}, err)
+	}
+	coll.answer(in, err)
 }
 
 // answer tells the peer what became of its revision.
@@ -200,15 +259,25 @@ func (coll *collection) prepare(in *incomingRev, write func(context.Context, *da
 		if err := coll.fetchAttachments(ctx, h, in, w); err != nil {
 			return err
 		}
-		in.w = w
+		in.w, in.size = w, sizeOf(w)
 		return nil
 	})
 	if err != nil {
-		coll.answer(in, err)
+		coll.refuse(in, err)
 		return
 	}
+	coll.puts.admit(coll.c.ctx(), in.size)
 	in.r.Release()
 	coll.puts.add(in)
+}
+
+// sizeOf is about how much memory a write takes, in bytes: a delta may be far shorter than what it makes.
+func sizeOf(w *database.Write) int {
+	n := len(w.Body)
+	for _, a := range w.Attachments {
+		n += len(a.Data)
+	}
+	return n
 }
 
 // write makes a write of a revision's properties and body.
@@ -228,6 +297,9 @@ func (coll *collection) write(in *incomingRev, body []byte) (*database.Write, er
 		if w.NoConflicts, err = parseTruth(text); err != nil {
 			return nil, err
 		}
+	}
+	if coll.active != nil {
+		w.NoConflicts, w.Resolver = true, coll.active.s.h.r.o.Resolver
 	}
 	w.Attachments, err = database.ParseAttachments(doc.Attachments)
 	return w, err
@@ -336,6 +408,9 @@ func positive(text string) int {
 
 // handleNoRev takes note that a revision will not come. The peer drives the replication and keeps its own account.
 func (coll *collection) handleNoRev(r *blip.Request) error {
+	if coll.active != nil {
+		coll.active.norev(r)
+	}
 	r.Release()
 	return nil
 }
@@ -348,7 +423,7 @@ func (coll *collection) handleProposeChanges(r *blip.Request) error {
 		return err
 	}
 	if len(rows) == 0 {
-		r.Respond(&blip.Message{})
+		coll.c.respond(r, &blip.Message{})
 		return nil
 	}
 	h, err := coll.principal(coll.c.ctx())
@@ -370,7 +445,7 @@ func (coll *collection) handleProposeChanges(r *blip.Request) error {
 		m.Properties.Add("deltas", "true")
 	}
 	m.Properties.AddInt("maxHistory", proposedHistory)
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 
@@ -410,7 +485,7 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 		return err
 	}
 	if len(rows) == 0 {
-		r.Respond(&blip.Message{Body: []byte("[]")})
+		coll.c.respond(r, &blip.Message{Body: []byte("[]")})
 		return nil
 	}
 	h, err := coll.principal(coll.c.ctx())
@@ -436,7 +511,7 @@ func (coll *collection) handleChanges(r *blip.Request) error {
 	if coll.c.peer.Deltas {
 		m.Properties.Add("deltas", "true")
 	}
-	r.Respond(m)
+	coll.c.respond(r, m)
 	return nil
 }
 

@@ -70,13 +70,22 @@ func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked 
 		return s.sendNoRev(row, tidegate.ErrMissing)
 	}
 	m, reply, err := s.revMessage(a, i, sent)
-	if err != nil {
+	switch {
+	case errors.Is(err, errHistoryTooLong): // one document must not end everybody's replication
+		return s.sendNoRev(row, err)
+	case err != nil:
 		return err
 	}
 	if sent.Replaced {
 		pull.Replacements.Add(1)
 	}
+	if reply != nil {
+		s.coll.c.owedRevs.add(1)
+	}
 	if err := s.coll.c.conn.Send(s.ctx(), m, reply); err != nil {
+		if reply != nil {
+			reply(new(blip.Reply)) // none will come, and the subscription may end without its connection
+		}
 		return err
 	}
 	pull.RevsSent.Add(1)
@@ -132,6 +141,9 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 			m.Properties.Add("revTree", tree)
 		}
 	}
+	if s.coll.active != nil {
+		m.Properties.Add("noconflicts", "true")
+	}
 	m.Compress = true
 	m.Body = revBody(doc)
 	d, err := s.delta(a, i, doc, rev, m.Body)
@@ -142,6 +154,12 @@ func (s *subscription) revMessage(a *answer, i int, sent *database.Sendable) (*b
 		m.Properties.Add("deltaSrc", a.known[i][0])
 		m.Body = d
 		c.stats().Delta.Sent.Add(1)
+		if s.coll.active != nil {
+			s.coll.active.s.h.r.o.Stats.Push.DeltasSent.Add(1)
+		}
+	}
+	if m.Properties.Size() > blip.MaxProperties {
+		return nil, nil, errHistoryTooLong
 	}
 	if len(doc.Attachments) == 0 && d == nil && !c.peer.Gateway {
 		m.NoReply = true
@@ -158,10 +176,20 @@ func (s *subscription) onRevReply(a *answer, i int, doc *database.Document, isDe
 		withdraw = c.offers.add(c.peer.Version, s.coll, doc)
 	}
 	row, known, maxHistory := a.rows[i], a.known[i], a.maxHistory
+	if isDelta {
+		s.deltaSent()
+	}
 	return func(r *blip.Reply) {
 		defer r.Release()
+		if isDelta {
+			defer s.deltaAnswered()
+		}
 		withdraw()
+		c.owedRevs.paid(1)
 		err := r.Err()
+		if s.coll.active != nil && !(err != nil && isDelta && refusesDelta(err)) {
+			s.coll.active.pushed(&row, err)
+		}
 		if err == nil || s.gone() {
 			return
 		}
@@ -267,6 +295,9 @@ func (s *subscription) sendNoRev(row *sentRow, why error) error {
 	m.Properties.AddInt("error", int64(status))
 	m.Properties.Add("reason", reason)
 	s.coll.c.stats().Pull.NoRevsSent.Add(1)
+	if s.coll.active != nil {
+		s.coll.active.tracker.finish(row.due) // a newer revision of the document comes later, or it is gone
+	}
 	return s.coll.c.conn.Send(s.ctx(), m, nil)
 }
 

@@ -97,12 +97,11 @@ type Peer struct {
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx
-// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11).
+// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11). When Serve has returned
+// nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
-	o := s.opts.Blip
-	o.Handle = c.handle
-	c.conn = blip.NewConn(t, o)
+	c.open(t)
 	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
 	defer stop()
 	err := c.conn.Run()

@@ -7,7 +7,13 @@ import (
 )
 
 // stats are the counters of the connection's database.
-func (c *connection) stats() *database.ReplicationStats { return &c.peer.DB.Stats().Replication }
+// Where this side drives the replication it has counters of its own, and those of the database are about others.
+func (c *connection) stats() *database.ReplicationStats {
+	if c.active != nil {
+		return &c.active.unseen
+	}
+	return &c.peer.DB.Stats().Replication
+}
 
 // countProposals counts a list of changes that was looked at.
 func (c *connection) countProposals(rows int, start time.Time) {

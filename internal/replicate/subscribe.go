@@ -150,7 +150,7 @@ func (coll *collection) handleSubChanges(r *blip.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Respond(&blip.Message{})
+	coll.c.respond(r, &blip.Message{})
 	sub.wake()
 	return nil
 }
@@ -158,7 +158,7 @@ func (coll *collection) handleSubChanges(r *blip.Request) error {
 // handleUnsubChanges ends the subscription.
 func (coll *collection) handleUnsubChanges(r *blip.Request) error {
 	coll.unsubscribe()
-	r.Respond(&blip.Message{})
+	coll.c.respond(r, &blip.Message{})
 	return nil
 }
 

@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type subscription struct {
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
+	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
 
 	// The rest is the turn's:
@@ -41,7 +43,8 @@ type subscription struct {
 // sentRow is a row that was offered, kept until it is answered.
 type sentRow struct {
 	change tidegate.Change
-	rev    string // as it was offered
+	rev    string    // as it was offered
+	due    *expected // where this side drives the replication
 }
 
 // answer is a peer's answer to a list of changes: the rows it wants.
@@ -60,7 +63,7 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, errSubscribed
 	}
 	s := &subscription{coll: coll, o: o}
-	s.turn = s.run
+	s.turn, s.crew = s.run, &coll.c.crew
 	var err error
 	if s.feed, err = h.Changes(coll.c.ctx(), database.ChangesOptions{Request: o.request(o.since, o.activeOnly)}); err != nil {
 		return nil, err
@@ -120,24 +123,30 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0:
+	case s.exhausted && waiting == 0 && !s.mayRetry():
+		if s.coll.active != nil {
+			s.coll.active.noteCaughtUp()
+		}
 		s.end()
 		return true, nil
-	case s.exhausted || waiting >= changesWindow:
+	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
 		return false, nil
 	}
 	return s.offer()
 }
 
-// next takes the next answer; waiting is how many lists are unanswered.
+// next takes the next answer, unless the peer has too many revisions to answer already; waiting is how many lists are
+// unanswered or not dealt with.
 func (s *subscription) next() (a *answer, waiting int) {
+	mayTake := s.coll.c.owedRevs.room(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.answers) > 0 {
-		a = s.answers[0]
-		s.answers[0] = nil
-		s.answers = s.answers[1:]
+	if len(s.answers) == 0 || !mayTake {
+		return nil, s.waiting + len(s.answers)
 	}
+	a = s.answers[0]
+	s.answers[0] = nil
+	s.answers = s.answers[1:]
 	return a, s.waiting
 }
 
@@ -158,6 +167,8 @@ func (s *subscription) failed(err error) {
 // close gives back what the subscription holds.
 func (s *subscription) close() {
 	s.closed = true
+	s.coll.c.owedRows.forget(s)
+	s.coll.c.owedRevs.forget(s)
 	s.feed.Close()
 	s.countEnd()
 }
@@ -180,16 +191,25 @@ func (s *subscription) offer() (more bool, err error) {
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
 	}
+	if s.coll.active != nil {
+		s.coll.active.offered(rows)
+	}
 	s.mu.Lock()
 	s.waiting++
 	pending := s.pending()
 	s.mu.Unlock()
+	s.coll.c.owedRows.add(len(rows))
 	s.countOffer(pending + len(rows))
 	sent := time.Now()
-	return true, s.coll.c.conn.Send(s.ctx(), m, func(r *blip.Reply) {
+	err = s.coll.c.conn.Send(s.ctx(), m, func(r *blip.Reply) {
 		s.coll.c.stats().Pull.RequestTime.Add(int64(time.Since(sent)))
 		s.answered(rows, r)
 	})
+	if err != nil {
+		s.coll.c.owedRows.paid(len(rows))
+		return false, err
+	}
+	return true, nil
 }
 
 // pending is how many rows the peer has asked for that are not sent yet; s.mu is held.
@@ -250,12 +270,12 @@ func (s *subscription) rows(entries []tidegate.Change) ([]sentRow, error) {
 		switch {
 		case len(c.Revs) == 0: // about a user, not a document
 			continue
-		case v >= V3 && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
+		case (v >= V3 || s.coll.active != nil) && c.Left && !c.Deleted && !c.Revoked && !s.o.revocations:
 			continue // replication.md §6: told only to whom asked for it
 		}
 		rev := c.Revs[0].String()
-		if !s.o.gateway && !readable(rev) {
-			s.coll.c.log.LogAttrs(s.ctx(), slog.LevelWarn, "a revision has an ID that Couchbase Lite cannot read; it is not sent")
+		if !s.o.gateway && !readable(rev) || strings.ContainsRune(c.ID, 0) {
+			s.coll.c.log.LogAttrs(s.ctx(), slog.LevelWarn, "a document or a revision has an ID that the protocol cannot carry; it is not sent")
 			continue
 		}
 		rows = append(rows, sentRow{change: *c, rev: rev})
@@ -327,8 +347,11 @@ func (s *subscription) goLive() error {
 // answered takes the peer's answer to a list of changes. It runs on the goroutine that reads the connection.
 func (s *subscription) answered(rows []sentRow, r *blip.Reply) {
 	defer r.Release()
+	s.coll.c.owedRows.paid(len(rows))
 	a, err := s.parseAnswer(rows, r)
-	if err != nil && !s.gone() {
+	if err != nil && s.coll.active != nil && !s.gone() {
+		s.coll.active.refused(err)
+	} else if err != nil && !s.gone() {
 		s.coll.c.log.LogAttrs(s.ctx(), slog.LevelInfo, "a peer refused a list of changes", slog.Any("error", err))
 	}
 	s.mu.Lock()
@@ -358,15 +381,39 @@ func (s *subscription) parseAnswer(rows []sentRow, r *blip.Reply) (*answer, erro
 		a.maxHistory = positive(text)
 	}
 	for i, w := range all {
-		if w.send {
+		switch {
+		case w.send:
 			a.rows = append(a.rows, rows[i])
 			a.known = append(a.known, w.known)
+		case s.coll.active != nil:
+			s.coll.active.tracker.finish(rows[i].due)
 		}
 	}
 	if len(a.rows) == 0 {
 		return nil, nil
 	}
 	return a, nil
+}
+
+// mayRetry reports whether deltas are on their way.
+func (s *subscription) mayRetry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deltas > 0
+}
+
+// deltaSent counts a delta that is on its way; deltaAnswered counts it out.
+func (s *subscription) deltaSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deltas++
+}
+
+func (s *subscription) deltaAnswered() {
+	s.mu.Lock()
+	s.deltas--
+	s.mu.Unlock()
+	s.wake()
 }
 
 // retry has rows sent again, whole.

@@ -47,8 +47,8 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 		f.feed, err = s.openFeed(f.leaving, handle, o)
 	}
 	if err != nil {
+		f.abandon() // a client that comes back at once finds its place free
 		closeWebSocket(ws, err)
-		f.abandon()
 		return nil
 	}
 	f.tune(o)

@@ -20,9 +20,11 @@ func compile(k kind, source, code string, opts Options) (*compiled, error) {
 	p := newProgram(k, code)
 	f := &compiled{
 		source: source,
-		direct: compileDirect(p),
 		pool:   newPool(quickEngine{}, p, opts.Limits),
 		log:    newScriptLog(opts.Logger),
+	}
+	if k != kindResolver { // conflicts are rare
+		f.direct = compileDirect(p)
 	}
 	if err := f.check(); err != nil {
 		f.pool.close()

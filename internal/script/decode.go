@@ -27,7 +27,7 @@ const (
 	tagWarning = 'W'
 	tagInfo    = 'I' // console.log
 	tagError   = 'E' // console.error
-	tagResult  = 'B' // what an import filter returned
+	tagResult  = 'B' // what an import filter or a conflict resolver returned
 )
 
 // Marks ahead of the records. spoilt: the call left something in the runtime. needsUser: a require… helper was called

@@ -12,8 +12,9 @@ import (
 type kind string
 
 const (
-	kindSync   kind = "sync"
-	kindFilter kind = "filter"
+	kindSync     kind = "sync"
+	kindFilter   kind = "filter"
+	kindResolver kind = "resolver"
 )
 
 // program is a function's source, ready to be loaded into any number of runtimes.

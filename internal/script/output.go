@@ -25,7 +25,7 @@ type outcome struct {
 	warnings []string
 	dropped  int // warnings beyond maxWarnings
 	lines    []logLine
-	returned string // by an import filter
+	returned string // by an import filter or a conflict resolver
 }
 
 // logLine is a line of console.log or console.error.

@@ -1,5 +1,5 @@
-// Package script runs the JavaScript that users configure: the sync function, and later the import filter
-// and the conflict resolver. It is the only importer of a JavaScript engine.
+// Package script runs the JavaScript that users configure: the sync function, the import filter and the conflict
+// resolver. It is the only importer of a JavaScript engine.
 //
 // A function is compiled once for each source and called on pooled runtimes. A runtime has caps on time,
 // stack and memory, no I/O, and globals that no call can change for the next.

@@ -16,8 +16,8 @@ func (c *Conn) ReadMessage() ([]byte, error) {
 }
 
 // Next blocks for the next message, answering pings meanwhile. The message is valid until the next call and may
-// be changed. An error is final, and the connection below is closed then: *CloseError if the peer closed,
-// *ProtocolError if it broke the rules, which it has been told.
+// be changed. An error is final: *CloseError if the peer closed, *ProtocolError if it broke the rules, which it has been
+// told. The caller must call Abort then, which is when the peer sees the end of the connection.
 func (c *Conn) Next() (Opcode, []byte, error) {
 	c.reading.Store(true)
 	op, msg, err := c.next()
@@ -243,7 +243,7 @@ func (b *Buffers) getRead() *readBuffer {
 	return new(readBuffer)
 }
 
-// fail ends the connection because reading ended with err, tells the peer if there is something to tell, and
+// fail ends reading because of err, tells the peer if there is something to tell, and
 // returns the reason.
 func (c *Conn) fail(err error) error {
 	switch e := err.(type) {
@@ -263,7 +263,7 @@ func (c *Conn) fail(err error) error {
 	}
 	c.in, c.msg = nil, nil
 	c.giveBack()
-	c.finish(err)
+	c.cause.CompareAndSwap(nil, &err)
 	return err
 }
 

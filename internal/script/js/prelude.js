@@ -177,6 +177,69 @@
     return out;
   }
 
+  // The conflict at hand, as defaultPolicy judges it: the documents' revisions, and which of two that are both live or
+  // both deleted is kept.
+  var localRev, remoteRev, localLater;
+
+  function runResolver(local, remote, itsLocalRev, itsRemoteRev, isLocalLater) {
+    if (local === undefined) return inspect();
+    out = ""; logged = 0; unique = 0;
+    localRev = itsLocalRev; remoteRev = itsRemoteRev; localLater = isLocalLater;
+    try {
+      var v = makeFunction()({ LocalDocument: withBody(parse(local)), RemoteDocument: withBody(parse(remote)) });
+      if (v === null || v === undefined) put("B", "n");
+      else if (typeof v !== "object" || isArray(v)) put("B", "x" + describe(v));
+      else {
+        var text = stringify(v);
+        put("B", typeof text === "string" && text[0] === "{" ? "o" + text : "xno JSON object");
+      }
+    } catch (e) {
+      fault(e);
+    }
+    sweep();
+    return out;
+  }
+
+  // withBody gives a document a body that is the document itself, unless it has one; what is assigned to it takes its place.
+  function withBody(doc) {
+    if (Object.getOwnPropertyDescriptor(doc, "body")) return doc;
+    return Object.defineProperty(doc, "body", {
+      get: function () { return doc; },
+      set: function (v) {
+        Object.defineProperty(doc, "body", { value: v, writable: true, enumerable: true, configurable: true });
+      },
+      enumerable: false, configurable: true
+    });
+  }
+
+  function isDocument(v) { return typeof v === "object" && v !== null && !isArray(v); }
+
+  function checkConflict(policy, c) {
+    if (!isDocument(c) || !isDocument(c.LocalDocument) || !isDocument(c.RemoteDocument)) {
+      throw new TypeError(policy + ": the argument is no conflict");
+    }
+  }
+
+  function defaultPolicy(conflict) {
+    checkConflict("defaultPolicy", conflict);
+    var l = conflict.LocalDocument, r = conflict.RemoteDocument;
+    if (!l._deleted !== !r._deleted) return l._deleted ? l : r;
+    if (l._rev === localRev && r._rev === remoteRev) return localLater ? l : r;
+    if (l._rev === remoteRev && r._rev === localRev) return localLater ? r : l;
+    if (l._rev === r._rev) return l;
+    throw new TypeError("defaultPolicy: the revisions are not those in conflict");
+  }
+
+  function localPolicy(conflict) {
+    checkConflict("localPolicy", conflict);
+    return conflict.LocalDocument;
+  }
+
+  function remotePolicy(conflict) {
+    checkConflict("remotePolicy", conflict);
+    return conflict.RemoteDocument;
+  }
+
   // sweep takes away what the call added to the global object; a trace that cannot be removed is reported ahead of
   // all else, and the runtime is given up.
   var globals = 0, globalProto = Object.getPrototypeOf(global);
@@ -360,6 +423,12 @@
     });
   }
 
+  if (kind === "resolver") {
+    define("defaultPolicy", defaultPolicy);
+    ["localPolicy", "localWinsPolicy", "localWins"].forEach(function (name) { define(name, localPolicy); });
+    ["remotePolicy", "remoteWinsPolicy", "remoteWins"].forEach(function (name) { define(name, remotePolicy); });
+  }
+
   guardArrays();
   guardStrings();
   guardJSON();
@@ -379,5 +448,5 @@
   ownKeys(global).forEach(function (name) { known[name] = true; globals++; });
   if (!loose) Object.preventExtensions(global);
 
-  return kind === "sync" ? runSync : runFilter;
+  return { sync: runSync, filter: runFilter, resolver: runResolver }[kind];
 })

@@ -1,0 +1,255 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/blip"
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/jsondoc"
+)
+
+// arrivals are the revisions that were asked for and have not come, by document.
+type arrivals struct {
+	mu    sync.Mutex
+	byDoc map[string][]*expected
+}
+
+func (w *arrivals) add(id string, e *expected) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byDoc == nil {
+		w.byDoc = map[string][]*expected{}
+	}
+	w.byDoc[id] = append(w.byDoc[id], e)
+}
+
+// take returns what a revision or a norev of the document is the answer to: the row of that sequence, else the oldest.
+// nil: it was not asked for.
+func (w *arrivals) take(id, seq string) *expected {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting := w.byDoc[id]
+	at := 0
+	for i, e := range waiting {
+		if e.seq == seq {
+			at = i
+			break
+		}
+	}
+	if len(waiting) == 0 {
+		return nil
+	}
+	e := waiting[at]
+	if waiting = append(waiting[:at:at], waiting[at+1:]...); len(waiting) == 0 {
+		delete(w.byDoc, id)
+	} else {
+		w.byDoc[id] = waiting
+	}
+	return e
+}
+
+// seqText is a sequence as it is kept in checkpoints: the text of a JSON string, or the JSON of anything else.
+func seqText(raw string) string {
+	if text, ok := jsondoc.Unquote([]byte(raw)); ok {
+		return text
+	}
+	return raw
+}
+
+// beginPull asks the remote for its changes.
+func (a *activeCollection) beginPull(ctx context.Context) error {
+	o := &a.s.h.r.o
+	m := a.coll.message(profileSubChanges)
+	m.Properties.Add("client_sgr2", "true")
+	since := a.cp.since
+	if since == "" {
+		since = "0"
+	}
+	m.Properties.Add("since", since)
+	m.Properties.AddInt("batch", int64(o.BatchSize))
+	m.Properties.Add("sendReplacementRevs", "true")
+	if o.Continuous {
+		m.Properties.Add("continuous", "true")
+	}
+	if o.PurgeOnRemoval {
+		m.Properties.Add("revocations", "true")
+	}
+	if o.Channels != nil {
+		m.Properties.Add("filter", filterByChannel)
+		m.Properties.Add("channels", strings.Join(o.Channels, ","))
+	}
+	reply, err := a.s.c.conn.Call(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer reply.Release()
+	if err := reply.Err(); err != nil {
+		return remoteError("subscribe to changes", err)
+	}
+	return nil
+}
+
+// takeChanges takes in a list of changes from the remote. It runs on the goroutine that reads, so that what is expected
+// is in the order of the feed.
+func (a *activeCollection) takeChanges(r *blip.Request) error {
+	rows, err := parseChanges(r.Body())
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		a.noteCaughtUp()
+		r.Respond(&blip.Message{Body: []byte("[]")})
+		r.Release()
+		return nil
+	}
+	a.s.h.r.o.Stats.Pull.Checked.Add(int64(len(rows)))
+	seqs := make([]string, len(rows))
+	for i := range rows {
+		rows[i].seq = append([]byte(nil), rows[i].seq...)
+		seqs[i] = seqText(string(rows[i].seq))
+	}
+	due := a.tracker.expect(seqs...)
+	a.s.c.changes.do(func() {
+		a.s.c.finish(r, a.s.c.guard(profileChanges, func() error { return a.answerChanges(r, rows, due) }))
+	})
+	return nil
+}
+
+// answerChanges tells the remote which of its changes are wanted, and purges what left its user's reach.
+func (a *activeCollection) answerChanges(r *blip.Request, rows []changeRow, due []*expected) error {
+	ctx := a.s.c.ctx()
+	h, err := a.coll.principal(ctx)
+	if err != nil {
+		return err
+	}
+	offers := make([]database.Offer, len(rows))
+	for i, row := range rows {
+		offers[i] = database.Offer{ID: row.id, Rev: row.rev}
+	}
+	known := knownAncestors
+	if a.s.c.peer.Version >= V4 {
+		known = 2 // the version and the rev-tree ID
+	}
+	wishes, err := h.Offered(ctx, offers, known)
+	if err != nil {
+		a.s.retry(err)
+		return err
+	}
+	for i := range rows {
+		switch {
+		case rows[i].flags&(flagRevoked|flagRemoved) != 0 && rows[i].flags&flagDeleted == 0 || rows[i].flags&flagRevoked != 0:
+			wishes[i].Wanted = false
+			if err := a.purge(ctx, rows[i].id); err != nil {
+				a.s.retry(err)
+				return err
+			}
+		case wishes[i].Err != nil:
+			a.failed(rows[i].id, string(rows[i].seq), wishes[i].Err)
+			wishes[i].Wanted = false
+		}
+		if wishes[i].Wanted {
+			a.arrived.add(rows[i].id, due[i])
+			if a.s.c.peer.Deltas && len(wishes[i].Known) > 0 {
+				a.s.h.r.o.Stats.Pull.DeltasRequested.Add(1)
+			}
+		} else {
+			a.tracker.finish(due[i])
+		}
+	}
+	m := &blip.Message{Body: appendAnswers(nil, wishes), Compress: true}
+	m.Properties.AddInt("maxHistory", proposedHistory)
+	if a.s.c.peer.Deltas {
+		m.Properties.Add("deltas", "true")
+	}
+	a.s.c.respond(r, m)
+	return nil
+}
+
+// purge removes a document that the remote's user cannot see any more, if that is asked for.
+func (a *activeCollection) purge(ctx context.Context, id string) error {
+	if !a.s.h.r.o.PurgeOnRemoval {
+		return nil
+	}
+	purged, err := a.s.h.r.o.DB.Admin(a.coll.id).Purge(ctx, []string{id})
+	a.s.h.r.o.Stats.Pull.Purged.Add(int64(len(purged)))
+	return err
+}
+
+// stored takes account of a revision that was pulled and either stored or not.
+func (a *activeCollection) stored(in *incomingRev, written *database.Written, err error) {
+	stats := &a.s.h.r.o.Stats.Pull
+	switch {
+	case err == nil:
+		stats.Read.Add(1)
+		if in.isDelta {
+			stats.DeltasReceived.Add(1)
+		}
+		a.countResolved(written)
+	case errors.Is(err, errRemoved): // version 2 says so with a body
+		if err := a.purge(a.s.c.ctx(), in.id); err != nil {
+			a.s.retry(err)
+			return
+		}
+	case in.isDelta && isDeltaError(err):
+		return // the whole revision follows
+	case passes(err):
+		a.s.retry(err)
+		return
+	default:
+		a.failed(in.id, in.seq, err)
+	}
+	a.tracker.finish(a.arrived.take(in.id, in.seq))
+}
+
+// failed counts and logs a revision that cannot be had or stored. The replication goes on.
+func (a *activeCollection) failed(id, seq string, err error) {
+	a.s.h.r.o.Stats.Pull.Failures.Add(1)
+	a.s.h.log.LogAttrs(a.s.c.ctx(), slog.LevelWarn, "a document was not replicated",
+		slog.String("doc", id), slog.String("seq", seqText(seq)), slog.Any("error", err))
+}
+
+// countResolved counts how a conflict came out.
+func (a *activeCollection) countResolved(written *database.Written) {
+	stats := &a.s.h.r.o.Stats.Pull
+	switch written.Resolved {
+	case database.ResolvedLocal:
+		stats.ResolvedLocal.Add(1)
+	case database.ResolvedRemote:
+		stats.ResolvedRemote.Add(1)
+	case database.ResolvedMerge:
+		stats.ResolvedMerge.Add(1)
+	}
+}
+
+// norev takes account of a revision that will not come.
+func (a *activeCollection) norev(r *blip.Request) {
+	id, _ := r.Property("id")
+	seq, ok := r.Property("sequence")
+	if !ok {
+		seq, _ = r.Property("seq")
+	}
+	e := a.arrived.take(id, seqText(seq))
+	if e == nil {
+		return
+	}
+	// 404 is no failure: the document has moved on, and its newer revision comes at a later sequence, or it was purged.
+	if status, _ := r.Property("error"); status != "404" {
+		reason, _ := r.Property("reason")
+		a.failed(id, seq, tidegate.Errorf(tidegate.NotFound, "the target does not send it: %s %s", status, reason))
+	}
+	a.tracker.finish(e)
+}
+
+// retry ends the connection, so that the next one begins at the checkpoint.
+func (s *activeSession) retry(err error) { s.c.conn.Drop(retryError{err}) }
+
+// isDeltaError reports whether a revision failed because of its delta.
+func isDeltaError(err error) bool {
+	e, ok := errors.AsType[*tidegate.Error](err)
+	return ok && e.Status == 422
+}
