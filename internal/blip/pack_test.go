@@ -140,7 +140,7 @@ func FuzzPack(f *testing.F) {
 		var raw []byte
 		var packed [][]byte
 		for rest := data[:min(len(data), 1<<18)]; len(rest) > 0; {
-			n := min(max(int(cut)%maxFrame, len(data)>>8, 1), len(rest))
+			n := min(int(cut)%maxFrame+1, len(rest))
 			packed, raw = append(packed, z.pack(nil, nil, rest[:n])), append(raw, rest[:n]...)
 			rest = rest[n:]
 		}
