@@ -23,7 +23,7 @@ type Options struct {
 	// goroutine. nil: all requests are answered with Request.NoHandler.
 	Handle func(*Request)
 
-	Compression int   // 0: send everything uncompressed; 1 to 9: deflate level
+	Compression int   // 0: send everything uncompressed; 1 (fast) to 9 (small), see libraryLevels
 	MaxMessage  int64 // largest incoming message in bytes; 0: 64 MiB
 	// MaxPending is how many bytes of messages received and not yet released are taken before reading pauses;
 	// 0: 32 MiB. Reading does not pause while a request of ours awaits its reply or a long message of ours its
