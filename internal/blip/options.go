@@ -36,7 +36,9 @@ type Options struct {
 	Stats  *Stats  // counters shared by connections; nil: nothing is counted
 
 	CloseTimeout time.Duration // how long Close waits for what is queued; 0: 5 seconds
-	BudgetWait   time.Duration // how long reading waits for the budget before the connection ends; 0: 10 seconds
+	// BudgetWait is how long reading waits for the budget before the connection ends; 0: 10 seconds. After a quarter of it
+	// the connection that holds most is dropped.
+	BudgetWait time.Duration
 
 	// OnPanic is told of a panic in Handle or in an onReply. The connection goes on; a request that was not
 	// answered is answered HTTP/500. nil: nobody is told.
