@@ -57,9 +57,8 @@ func ParseReplicationPatch(body []byte, id string) (*ReplicationPatch, error) {
 	if m := n.get("replication_id"); m != nil && id == "" && m.value.kind == kindString {
 		id = m.value.text
 	}
-	isField := slices.Contains(keyNames(structFields(reflect.TypeFor[Replication]())), id)
 	n.members = slices.DeleteFunc(n.members, func(m member) bool {
-		return m.value.kind == kindNull || id != "" && m.name == id && m.value.kind == kindObject && !isField
+		return m.value.kind == kindNull || id != "" && m.name == id && m.value.kind == kindObject && !IsReplicationField(id)
 	})
 	var given Replication
 	given.decodeMembers(d, n, "")
@@ -240,4 +239,9 @@ func (r *Replication) Same(other *Replication) bool {
 		c.Cancel = nil
 	}
 	return string(a.Seal(nil)) == string(b.Seal(nil))
+}
+
+// IsReplicationField reports whether definitions have a field of this name.
+func IsReplicationField(name string) bool {
+	return slices.Contains(keyNames(structFields(reflect.TypeFor[Replication]())), name)
 }

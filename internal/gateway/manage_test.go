@@ -359,7 +359,7 @@ func TestCheckFindsAllDatabases(t *testing.T) {
 func TestForeignDefinitionIsRefusedLoudly(t *testing.T) {
 	for name, value := range map[string]string{
 		"not JSON":     "garbage",
-		"newer format": `{"format":2,"name":"db","config":{}}`,
+		"newer format": `{"format":3,"name":"db","config":{}}`,
 		"bad config":   `{"format":1,"name":"db","config":{"nonsense":1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,6 +47,9 @@ func (m *Replications) Put(ctx context.Context, id string, patch *config.Replica
 	}
 }
 
+// NewID returns an id for a definition that was given none.
+func (m *Replications) NewID() string { return newUUID() }
+
 // create makes a new definition. taken: there is one of that id by now.
 func (m *Replications) create(ctx context.Context, id string, patch *config.ReplicationPatch) (created, taken bool, err error) {
 	cfg, err := m.apply(patch, nil, id)

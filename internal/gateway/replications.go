@@ -26,20 +26,21 @@ type Replications struct {
 
 	mu      sync.Mutex // may be taken while a replication.mu is held, not the other way round
 	all     map[string]*replication
-	db      *database.Database // nil while the database is not online
-	data    store.Space        // of the database, while it was online last
-	joined  bool               // this node may run replications of the database
-	begun   bool               // they were loaded before, by this process
-	ended   context.CancelFunc // ends the saver
-	saver   chan struct{}      // closed when the saver has ended
-	changed chan struct{}      // asks the saver to save at once
+	db      *database.Database    // nil while the database is not online
+	data    store.Space           // of the database, while it was online last
+	joined  bool                  // this node may run replications of the database
+	begun   bool                  // they were loaded before, by this process
+	ended   context.CancelFunc    // ends the saver
+	saver   chan struct{}         // closed when the saver has ended
+	dirty   map[*replication]bool // their state has changed since their status was stored
+	changed chan struct{}         // asks the saver to store those at once
 }
 
 // Replications are the database's replications with other gateways.
 func (r *Running) Replications() *Replications { return r.replications }
 
 func newReplications(r *Running) *Replications {
-	return &Replications{r: r, all: map[string]*replication{}, changed: make(chan struct{}, 1)}
+	return &Replications{r: r, all: map[string]*replication{}, dirty: map[*replication]bool{}, changed: make(chan struct{}, 1)}
 }
 
 // saveEvery is how often the status of running replications is stored.
@@ -82,12 +83,16 @@ func (m *Replications) save() {
 		ticker := time.NewTicker(saveEvery)
 		defer ticker.Stop()
 		for {
+			var which []*replication
 			select {
 			case <-ticker.C:
+				which = m.list()
 			case <-m.changed:
+				which = m.takeDirty()
 			case <-ctx.Done():
+				which = m.list()
 			}
-			if err := m.saveProgress(ctx); err != nil {
+			if err := m.saveProgress(ctx, which); err != nil {
 				m.r.g.log.Error("the status of replications could not be stored", "database", m.r.name, "error", err)
 			}
 			if ctx.Err() != nil {
@@ -97,8 +102,20 @@ func (m *Replications) save() {
 	})
 }
 
-// noteChange has the saver store the status of whatever has changed.
-func (m *Replications) noteChange() {
+// takeDirty returns those whose state has changed.
+func (m *Replications) takeDirty() []*replication {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	which := slices.Collect(maps.Keys(m.dirty))
+	clear(m.dirty)
+	return which
+}
+
+// noteChange has the saver store the status of a replication soon.
+func (m *Replications) noteChange(p *replication) {
+	m.mu.Lock()
+	m.dirty[p] = true
+	m.mu.Unlock()
 	select {
 	case m.changed <- struct{}{}:
 	default:
@@ -317,6 +334,6 @@ func (p *replication) move(ev job.Event) error {
 	p.state = next
 	close(p.moved)
 	p.moved = make(chan struct{})
-	p.m.noteChange()
+	p.m.noteChange(p)
 	return nil
 }

@@ -208,12 +208,12 @@ func (m *Replications) deleteRows(ctx context.Context, ids ...string) error {
 	return nil
 }
 
-// saveProgress stores the status of the replications whose has changed since.
-func (m *Replications) saveProgress(ctx context.Context) error {
+// saveProgress stores the status of those replications whose has changed since it was stored last.
+func (m *Replications) saveProgress(ctx context.Context, which []*replication) error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	rows := map[string][]byte{}
-	for _, p := range m.list() {
+	for _, p := range which {
 		progress, changed := p.progressToSave()
 		if !changed {
 			continue

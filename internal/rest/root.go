@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -101,12 +102,15 @@ type databaseStatus struct {
 	ServerUUID string         `json:"server_uuid,omitempty"`
 	State      string         `json:"state"`
 	Error      *databaseError `json:"database_error,omitempty"`
-	Cluster    clusterStatus  `json:"cluster"`
+
+	Replications []replicationStatusJSON `json:"replication_status,omitempty"`
+	Cluster      clusterStatus           `json:"cluster"`
 }
 
 type clusterStatus struct {
-	UUID  string                `json:"cluster_uuid"`
-	Nodes map[string]nodeStatus `json:"nodes"`
+	UUID         string                     `json:"cluster_uuid"`
+	Replications map[string]json.RawMessage `json:"replications,omitempty"`
+	Nodes        map[string]nodeStatus      `json:"nodes"`
 }
 
 type nodeStatus struct {
@@ -117,7 +121,6 @@ type nodeStatus struct {
 // handleStatus answers GET /_status (gateway-rest.md §9.3).
 func (s *Server) handleStatus(w http.ResponseWriter, r *request) error {
 	node := nodeStatus{s.gateway.NodeID(), r.Host}
-	cluster := clusterStatus{s.gateway.ClusterUUID(), map[string]nodeStatus{node.UUID: node}}
 	version, v := s.product()
 	answer := struct {
 		Databases   map[string]databaseStatus `json:"databases"`
@@ -130,9 +133,23 @@ func (s *Server) handleStatus(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
-		answer.Databases[db.Name()] = databaseStatus{seq, db.ServerUUID(), db.State().String(), failureOf(db), cluster}
+		cluster := clusterStatus{UUID: s.gateway.ClusterUUID(), Nodes: map[string]nodeStatus{node.UUID: node}}
+		status := databaseStatus{Seq: seq, ServerUUID: db.ServerUUID(), State: db.State().String(), Error: failureOf(db)}
+		status.Replications, cluster.Replications = s.replicationsOf(db)
+		status.Cluster = cluster
+		answer.Databases[db.Name()] = status
 	}
 	return s.reply(w, http.StatusOK, answer)
+}
+
+// replicationsOf returns the statuses of a database's replications, and their definitions by id.
+func (s *Server) replicationsOf(db *gateway.Running) (statuses []replicationStatusJSON, defs map[string]json.RawMessage) {
+	defs = map[string]json.RawMessage{}
+	for _, st := range db.Replications().Statuses() {
+		statuses = append(statuses, replicationStatusOf(st, false))
+		defs[st.ID] = s.replicationJSON(st.ReplicationInfo, bareNode)
+	}
+	return statuses, defs
 }
 
 // lastSequence is a database's last sequence; 0 when it is not loaded.

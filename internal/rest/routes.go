@@ -80,6 +80,7 @@ func (s *Server) routes() []route {
 	all := s.routesDocuments()
 	all = append(all, s.routesPrincipals()...)
 	all = append(all, s.routesAdmin()...)
+	all = append(all, s.routesReplications()...)
 	if s.replicate != nil {
 		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates, s.handleBLIPSync})
 	}

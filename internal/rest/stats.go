@@ -126,8 +126,12 @@ func databaseFigures(r *gateway.Running) telemetry.DatabaseFigures {
 	for _, c := range stats.Collections() {
 		collections[c.Name] = maps.Collect(c.All())
 	}
+	replications := map[string]telemetry.Figures{}
+	for id, f := range r.Replications().Figures() {
+		replications[id] = f
+	}
 	return telemetry.DatabaseFigures{
-		Name: r.Name(),
+		Name: r.Name(), Replications: replications,
 		Groups: map[string]telemetry.Figures{
 			telemetry.GroupDatabase: figures, telemetry.GroupSecurity: security,
 			telemetry.GroupPull:      maps.Collect(stats.Replication.Pull.All()),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -68,14 +69,13 @@ func (d DatabaseFigures) object() object {
 		}
 		o.add(g.name, figures)
 	}
-	o.add("replications", object{})
-	collections := object{}
-	names := make([]string, 0, len(d.Collections))
-	for name := range d.Collections {
-		names = append(names, name)
+	replications := object{}
+	for _, id := range slices.Sorted(maps.Keys(d.Replications)) {
+		replications.add(id, replicationGroup().figures(d.Replications[id]))
 	}
-	slices.Sort(names)
-	for _, name := range names {
+	o.add("replications", replications)
+	collections := object{}
+	for _, name := range slices.Sorted(maps.Keys(d.Collections)) {
 		collections.add(name, collectionGroup().figures(d.Collections[name]))
 	}
 	o.add(groupCollections, collections)
@@ -86,7 +86,9 @@ func (d DatabaseFigures) object() object {
 func (g group) figures(f Figures) object {
 	o := make(object, 0, len(g.keys))
 	for _, k := range g.keys {
-		o.add(k.name, f[k.name])
+		if !k.promOnly {
+			o.add(k.name, f[k.name])
+		}
 	}
 	return o
 }

@@ -15,6 +15,8 @@ type key struct {
 	name string // in _expvar, and in Prometheus unless prom is given
 	prom string
 	kind kind
+	// promOnly says that _expvar does not have it.
+	promOnly bool
 }
 
 // group is a set of figures: where _expvar has it, and the Prometheus subsystem.
@@ -144,4 +146,18 @@ func collectionGroup() group {
 	return group{groupCollections, "collection", keys(
 		`sync_function_count sync_function_time sync_function_reject_count sync_function_reject_access_count sync_function_exception_count
 		import_count num_doc_reads doc_reads_bytes num_doc_writes doc_writes_bytes resync_num_processed resync_num_changed`)}
+}
+
+// replicationGroup is the group of each replication with another gateway (inter-gateway.md §13).
+func replicationGroup() group {
+	g := group{"replications", "replication", keys(
+		`sgr_num_docs_pushed sgr_num_docs_failed_to_push sgr_push_conflict_count sgr_push_rejected_count sgr_docs_checked_sent
+		sgr_deltas_sent sgr_num_attachments_pushed sgr_num_attachment_bytes_pushed sgr_num_docs_pulled sgr_num_docs_failed_to_pull
+		sgr_num_docs_purged sgr_docs_checked_recv sgr_deltas_recv sgr_deltas_requested sgr_num_attachments_pulled
+		sgr_num_attachment_bytes_pulled sgr_conflict_resolved_local_count sgr_conflict_resolved_remote_count
+		sgr_conflict_resolved_merge_count sgr_num_connect_attempts_push sgr_num_connect_attempts_pull sgr_num_reconnects_aborted_push
+		sgr_num_reconnects_aborted_pull ~expected_seq_len=expected_sequence_len
+		~expected_seq_len_post_cleanup=expected_sequence_len_post_cleanup ~processed_seq_len=processed_sequence_len
+		~processed_seq_len_post_cleanup=processed_sequence_len_post_cleanup`)}
+	return group{g.name, g.subsystem, append(g.keys, key{name: "sgr_num_handlers_panicked", prom: "sgr_num_handlers_panicked", promOnly: true})}
 }

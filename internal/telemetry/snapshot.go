@@ -19,6 +19,8 @@ type DatabaseFigures struct {
 	Name        string
 	Groups      map[string]Figures // by the Group… names
 	Collections map[string]Figures // by "scope.collection"
+	// Replications are those of replications with other gateways, by id.
+	Replications map[string]Figures
 }
 
 // Own is a figure of tidegate's own. Name is without the prefix "tidegate_".
@@ -35,11 +37,12 @@ type Source func() Snapshot
 
 // collector turns snapshots into Prometheus metrics, named sgw_SUBSYSTEM_KEY (gateway-rest.md §22.2).
 type collector struct {
-	source      Source
-	global      []described
-	database    []described
-	collections []described
-	up          *prometheus.Desc
+	source       Source
+	global       []described
+	database     []described
+	collections  []described
+	replications []described
+	up           *prometheus.Desc
 }
 
 // described is a key with its metric.
@@ -69,6 +72,7 @@ func newCollector(source Source) *collector {
 		c.database = append(c.database, describe(g, "database")...)
 	}
 	c.collections = describe(collectionGroup(), "database", "collection")
+	c.replications = describe(replicationGroup(), "database", "replication")
 	return c
 }
 
@@ -88,7 +92,7 @@ func describe(g group, labels ...string) []described {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.up
-	for _, list := range [][]described{c.global, c.database, c.collections} {
+	for _, list := range [][]described{c.global, c.database, c.collections, c.replications} {
 		for _, d := range list {
 			out <- d.desc
 		}
@@ -109,6 +113,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for coll, figures := range db.Collections {
 			for _, d := range c.collections {
 				out <- d.metric(figures, db.Name, coll)
+			}
+		}
+		for id, figures := range db.Replications {
+			for _, d := range c.replications {
+				out <- d.metric(figures, db.Name, id)
 			}
 		}
 	}
