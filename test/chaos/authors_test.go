@@ -170,6 +170,9 @@ func (a *author) body(rev string) map[string]any {
 // check looks whether the gateways, which hold the same, hold what the authors were told.
 func (m *model) check(gateways []*gateway) error {
 	for _, g := range gateways {
+		if m.acked[g] == nil {
+			continue // nobody wrote there
+		}
 		var missing map[string]any
 		if code, err := call(http.MethodPost, g.url("/_revs_diff"), m.acked[g], &missing); err != nil || code != http.StatusOK {
 			return fmt.Errorf("_revs_diff: status %d: %w", code, err)
@@ -183,15 +186,15 @@ func (m *model) check(gateways []*gateway) error {
 		return err
 	}
 	for id, rev := range m.own {
-		if rev == "" && !strings.Contains(final[id], " deleted=true") {
+		if rev == "" && !strings.HasPrefix(final[id], "deleted=true") {
 			return fmt.Errorf("%w: %s was deleted and is %.100q", errLost, id, final[id])
 		}
-		if rev != "" && !strings.HasPrefix(final[id], rev+" ") {
+		if rev != "" && !strings.Contains(final[id], ` _rev="`+rev+`"`) {
 			return fmt.Errorf("%w: %s %s: it is %.100q", errLost, id, rev, final[id])
 		}
 	}
 	for id := range m.deleted {
-		if !strings.Contains(final[id], " deleted=true") {
+		if !strings.HasPrefix(final[id], "deleted=true") {
 			return fmt.Errorf("%w: %s was deleted and is %.100q", errLost, id, final[id])
 		}
 	}
