@@ -142,7 +142,7 @@ func TestSend(t *testing.T) {
 		{"current", inA, database.Request{ID: "d", Rev: two.String()}, false, two, false, false},
 		{"current by version", inA, database.Request{ID: "d", Rev: v}, false, two, false, false},
 		{"old", inA, database.Request{ID: "d", Rev: one.String()}, false, one, false, false},
-		{"old, as it was then", inB, database.Request{ID: "d", Rev: one.String()}, false, one, false, false},
+		{"old, out of sight since then", inB, database.Request{ID: "d", Rev: one.String()}, false, tidegate.RevID{}, false, false},
 		{"current, no access", inB, database.Request{ID: "d", Rev: two.String()}, true, two, true, false},
 		{"current by version, no access", inB, database.Request{ID: "d", Rev: v}, true, two, true, false},
 		{"old version", inA, database.Request{ID: "d", Rev: oldVersion}, false, tidegate.RevID{}, false, false},

@@ -105,13 +105,18 @@ func (h *Handle) sendable(r store.Reader, row *Request, replace bool) (Sendable,
 		doc, err := current()
 		return Sendable{Doc: doc}, err
 	}
+	if !h.canSee(winner.Channels) {
+		// The document has left the reader's sight. He may have been told of that already, and would keep what came
+		// after it.
+		return Sendable{}, nil
+	}
 	if _, ok := tree.Find(rev.Tree); ok {
 		doc, err := h.get(r, row.ID, GetOptions{Rev: rev.Tree})
 		if err == nil || tidegate.ErrorCode(err) != tidegate.NotFound {
 			return Sendable{Doc: doc}, err
 		}
 	}
-	if !replace || !h.canSee(winner.Channels) {
+	if !replace {
 		return Sendable{}, nil
 	}
 	doc, err := current()

@@ -95,8 +95,10 @@ func newConnection(s *Server, p Peer) *connection {
 func (c *connection) open(t blip.Transport) {
 	o := c.srv.opts.Blip
 	o.Handle = c.handle
-	o.OnPanic = func(v any, stack []byte) {
-		c.log.LogAttrs(context.Background(), slog.LevelError, "panic in a replication handler", slog.Any("panic", v), slog.String("stack", string(stack)))
+	if o.OnPanic == nil {
+		o.OnPanic = func(v any, stack []byte) {
+			c.log.LogAttrs(context.Background(), slog.LevelError, "panic in a replication handler", slog.Any("panic", v), slog.String("stack", string(stack)))
+		}
 	}
 	c.conn = blip.NewConn(t, o)
 }

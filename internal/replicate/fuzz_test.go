@@ -29,11 +29,18 @@ func (p panics) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// strict makes the environment's server one under which no panic passes unseen.
+// strictMessage is the longest message that a strict server takes, in bytes.
+const strictMessage = 8 << 20
+
+// strict makes the environment's server one under which no panic passes unseen, and which takes no message as long as
+// the product would.
 func (e *env) strict() *env {
 	e.srv = replicate.NewServer(replicate.Options{
 		Logger: slog.New(panics{slog.DiscardHandler, e.t}),
-		Blip:   blip.Options{OnPanic: func(v any, stack []byte) { e.t.Errorf("panic: %v\n%s", v, stack) }},
+		Blip: blip.Options{
+			MaxMessage: strictMessage,
+			OnPanic:    func(v any, stack []byte) { e.t.Errorf("panic: %v\n%s", v, stack) },
+		},
 	})
 	return e
 }

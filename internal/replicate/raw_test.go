@@ -93,6 +93,9 @@ func (r *rawPeer) ended() int {
 	default:
 		r.t.Fatal("the connection goes on")
 	}
+	r.near.out.mu.Lock()
+	r.near.out.frames = nil // what it did not read is not its memory
+	r.near.out.mu.Unlock()
 	r.near.in.mu.Lock()
 	defer r.near.in.mu.Unlock()
 	return r.near.in.code

@@ -3,8 +3,10 @@ package replicate
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -25,19 +27,22 @@ type subscription struct {
 	coll *collection
 	o    subscriptionOptions
 
+	exhausted atomic.Bool // a one-shot feed has brought everything
+
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
 	waiting int       // lists that are not answered
 	deltas  int       // deltas that are not answered: they may have to be sent again, whole
 	ended   bool
 
+	begun tidegate.Seq // last sequence when it began, if activeOnly is set
+
 	// The rest is the turn's:
-	feed      *database.Feed
-	live      bool // the first catching up is over: what activeOnly left out comes now
-	told      bool // the peer knows that it has caught up
-	exhausted bool // a one-shot feed has brought everything
-	closed    bool
-	idle      bool // it is counted as caught up
+	feed   *database.Feed
+	live   bool // the first catching up is over: what activeOnly left out comes now
+	told   bool // the peer knows that it has caught up
+	closed bool
+	idle   bool // it is counted as caught up
 }
 
 // sentRow is a row that was offered, kept until it is answered.
@@ -59,12 +64,17 @@ type answer struct {
 func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*subscription, error) {
 	coll.mu.Lock()
 	defer coll.mu.Unlock()
-	if coll.sub != nil && !coll.sub.over() {
+	if coll.sub != nil && !coll.sub.over() && !coll.sub.finishing() {
 		return nil, errSubscribed
 	}
 	s := &subscription{coll: coll, o: o}
 	s.turn, s.crew = s.run, &coll.c.crew
 	var err error
+	if o.activeOnly {
+		if s.begun, err = coll.c.peer.DB.LastSequence(coll.c.ctx()); err != nil {
+			return nil, err
+		}
+	}
 	if s.feed, err = h.Changes(coll.c.ctx(), database.ChangesOptions{Request: o.request(o.since, o.activeOnly)}); err != nil {
 		return nil, err
 	}
@@ -79,6 +89,14 @@ func (s *subscription) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
+}
+
+// finishing reports whether all lists have been sent and answered, so that the subscription ends by itself once it has
+// sent what was asked for. The peer may know that before this side has come to its end.
+func (s *subscription) finishing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exhausted.Load() && s.waiting == 0
 }
 
 // end ends the subscription soon. It is idempotent.
@@ -123,13 +141,13 @@ func (s *subscription) step() (more bool, err error) {
 	switch {
 	case a != nil:
 		return true, s.send(a)
-	case s.exhausted && waiting == 0 && !s.mayRetry():
+	case s.exhausted.Load() && waiting == 0 && !s.mayRetry():
 		if s.coll.active != nil {
 			s.coll.active.noteCaughtUp()
 		}
 		s.end()
 		return true, nil
-	case s.exhausted || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
+	case s.exhausted.Load() || waiting >= changesWindow || !s.coll.c.owedRows.room(s):
 		return false, nil
 	}
 	return s.offer()
@@ -187,7 +205,8 @@ func (s *subscription) offer() (more bool, err error) {
 		return true, nil
 	}
 	m := s.coll.message(profileChanges)
-	m.Body, m.Urgent, m.Compress = body, true, true
+	// A removal must not overtake a revision that was sent before it, or the peer would keep what it has purged.
+	m.Body, m.Urgent, m.Compress = body, !slices.ContainsFunc(rows, func(r sentRow) bool { return isRemoval(&r.change) }), true
 	if s.o.gateway {
 		m.Properties.Add("ignoreNoConflicts", "true")
 	}
@@ -317,7 +336,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		s.countCaughtUp()
 	}
 	if s.feed.Done() {
-		s.exhausted = true
+		s.exhausted.Store(true)
 		return true, nil
 	}
 	if !s.live {
@@ -329,13 +348,18 @@ func (s *subscription) caughtUp() (more bool, err error) {
 }
 
 // goLive goes on with a feed that leaves nothing out: activeOnly is about the first catching up only
-// (replication.md §5.4).
+// (replication.md §5.4). It begins again where the subscription began: what has gone since then may have been sent
+// before it went. The peer knows what it has of the rows that it is offered twice.
 func (s *subscription) goLive() error {
 	h, err := s.coll.principal(s.ctx())
 	if err != nil {
 		return err
 	}
-	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(s.feed.Since(), false)})
+	since := s.feed.Since()
+	if max(since.Trigger, since.Seq) > s.begun {
+		since = tidegate.Since{Seq: s.begun}
+	}
+	feed, err := h.Changes(s.ctx(), database.ChangesOptions{Request: s.o.request(since, false)})
 	if err != nil {
 		return err
 	}
