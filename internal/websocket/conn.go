@@ -103,6 +103,7 @@ type Conn struct {
 	reading  atomic.Bool
 	lastRead atomic.Int64 // time of it, Unix nanoseconds; kept only if there are pings
 	asked    bool         // of keepAlive: a ping is unanswered
+	askedAt  int64        // when it was sent, Unix nanoseconds
 	alive    *time.Timer  // nil: no pings
 	cause    atomic.Pointer[error]
 	ended    atomic.Bool

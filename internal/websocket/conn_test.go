@@ -140,8 +140,19 @@ func TestRules(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
+	for _, o := range []Options{
+		{PingAfter: time.Minute},
+		{PingAfter: time.Minute, PongTimeout: time.Minute}, // the answer is as old as the silence that makes it ask again
+		{PingAfter: time.Minute, PongTimeout: time.Hour},
+	} {
+		keepsAlive(t, o)
+	}
+}
+
+// keepsAlive: a peer that answers stays, one that does not goes.
+func keepsAlive(t *testing.T, o Options) {
 	synctest.Test(t, func(t *testing.T) {
-		s, c := pair(Options{PingAfter: time.Minute}, Options{})
+		s, c := pair(o, Options{})
 		ended := make(chan error, 1)
 		began := time.Now()
 		go func() { ended <- s.Discard() }()
@@ -159,9 +170,9 @@ func TestKeepAlive(t *testing.T) {
 		// A peer that takes pings and says nothing.
 		a, b := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, b) }()
-		s = Server(NewStream(a, nil), Options{PingAfter: time.Minute})
+		s = Server(NewStream(a, nil), o)
 		began = time.Now()
-		if err := s.Discard(); err != ErrDeadPeer || time.Since(began) != time.Minute+defaultPongTimeout {
+		if err := s.Discard(); err != ErrDeadPeer || time.Since(began) != o.PingAfter+s.o.PongTimeout {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})

@@ -23,7 +23,10 @@ func (c *Conn) stopKeepAlive() {
 
 // keepAlive runs when the peer may have been silent for too long.
 func (c *Conn) keepAlive() {
-	silent := time.Since(time.Unix(0, c.lastRead.Load()))
+	heard := c.lastRead.Load()
+	silent := time.Since(time.Unix(0, heard))
+	// The answer counts however long ago it came: a timer that is late must not make it look like none.
+	c.asked = c.asked && heard < c.askedAt
 	switch {
 	case c.ended.Load():
 		return
@@ -50,6 +53,7 @@ func (c *Conn) ping() {
 	}
 	defer c.unlock()
 	if !c.closeSent {
+		c.askedAt = time.Now().UnixNano()
 		c.asked = c.writeFrame(opPing, nil) == nil
 	}
 }
