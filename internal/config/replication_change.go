@@ -178,15 +178,20 @@ func (r *Replication) lockedBy() (id string, locked bool) {
 	return r.Remote.sealedWith(), r.Remote.Locked()
 }
 
-// Channels are those of the filter; nil if there is none.
+// Channels are those of the filter; nil if there is none, or if each collection has its own.
 func (r *Replication) Channels() []string {
 	if r.Filter == "" || r.QueryParams == nil {
 		return nil
 	}
-	if r.QueryParams.CollectionsChannels != nil {
-		return r.commonChannels()
-	}
 	return r.QueryParams.Channels
+}
+
+// CollectionsChannels are the channels of the filter by local collection; nil if there are none.
+func (r *Replication) CollectionsChannels() map[string][]string {
+	if r.Filter == "" || r.QueryParams == nil {
+		return nil
+	}
+	return r.QueryParams.CollectionsChannels
 }
 
 // Push reports whether local changes go to the remote.
