@@ -163,7 +163,7 @@ func (f *follower) interrupted(ctx context.Context) error {
 		f.last = *s
 	}
 	f.view.summary(&f.last, errInterrupted)
-	return errInterrupted
+	return fmt.Errorf("%w; the replication was cancelled on the gateway", errInterrupted)
 }
 
 // ends asks now and then for the last sequences of the databases that are read.
