@@ -209,7 +209,7 @@ func TestResolvedAttachments(t *testing.T) {
 // one. What it refuses is not stored.
 func TestResolvedSync(t *testing.T) {
 	p := openPeers(t, 2, false, false)
-	p.forkBodies("d", `{"channels":"local","expires":1}`, `{"channels":"remote","keepChannels":true}`)
+	p.forkBodies("d", `{"channels":"local","expires":100000}`, `{"channels":"remote","keepChannels":true}`)
 	before := p.dbs[0].raw("d")
 	if before.Expiry.IsZero() {
 		t.Fatal("the document does not expire")
