@@ -21,7 +21,9 @@ type follower struct {
 	last      replicationStatus // the latest that is known
 	apart     time.Time         // since when DST is not connected; zero: it is
 	silent    time.Time         // since when SRC does not answer; zero: it does
-	lastAsked time.Time         // when the databases were asked for their last sequences
+	pullEnd   int64             // the last sequence of DST; 0 without a pull
+	pushEnd   int64             // that of SRC; 0 without a push
+	lastAsked time.Time         // when they were asked for these
 	noLag     bool              // a database does not tell them
 }
 
@@ -109,7 +111,8 @@ func (f *follower) look(ctx context.Context, now time.Time) (over bool, err erro
 	case f.o.patience > 0 && now.Sub(f.apart) >= f.o.patience:
 		return true, f.abandon(ctx, s.Error)
 	}
-	f.lag(ctx, now)
+	f.ends(ctx, now)
+	f.lag()
 	f.view.show(s, now)
 	return false, nil
 }
@@ -163,29 +166,30 @@ func (f *follower) interrupted(ctx context.Context) error {
 	return errInterrupted
 }
 
-// lag finds out now and then how far the replication is behind.
-func (f *follower) lag(ctx context.Context, now time.Time) {
+// ends asks now and then for the last sequences of the databases that are read.
+func (f *follower) ends(ctx context.Context, now time.Time) {
 	if f.noLag || now.Sub(f.lastAsked) < askSequences {
 		return
 	}
 	f.lastAsked = now
-	var behind, total int64
-	for _, d := range []struct {
-		there bool
-		from  *databaseClient
-		last  string
-	}{{f.o.direction != "push", f.target, f.last.LastPull}, {f.o.direction != "pull", f.source, f.last.LastPush}} {
-		if !d.there {
-			continue
-		}
-		end, ok := d.from.lastSequence(ctx)
-		last, known := sequence(d.last)
-		if !ok || !known && d.last != "" {
-			f.noLag = true
-			f.view.lagUnknown()
-			return
-		}
-		behind, total = behind+max(end-last, 0), total+end
+	f.pullEnd, f.pushEnd = 0, 0
+	known := true
+	if f.o.direction != "push" {
+		f.pullEnd, known = f.target.lastSequence(ctx)
 	}
-	f.view.lag(behind, total)
+	if f.o.direction != "pull" && known {
+		f.pushEnd, known = f.source.lastSequence(ctx)
+	}
+	f.noLag = !known
+}
+
+// lag shows how far the checkpoints of a replication that runs are behind, where that can be known.
+func (f *follower) lag() {
+	pull, pullKnown := sequence(f.last.LastPull)
+	push, pushKnown := sequence(f.last.LastPush)
+	if f.noLag || f.last.Status != "running" || !pullKnown && f.last.LastPull != "" || !pushKnown && f.last.LastPush != "" {
+		f.view.lagUnknown()
+		return
+	}
+	f.view.lag(max(f.pullEnd-pull, 0)+max(f.pushEnd-push, 0), f.pullEnd+f.pushEnd)
 }

@@ -40,6 +40,11 @@ func (e *exercise) gatewayReplications() {
 			e.call(admin, method, all+"none/start", "", 404)
 		}
 	}
+	e.call(admin, "PUT", all+"adhoc", `{"remote":"http://h/d","direction":"push","adhoc":true}`, 201)
+	e.call(admin, "PUT", "/db/_replicationStatus/adhoc?action=stop", "", 200)
+	e.call(admin, "GET", "/db/_replicationStatus/adhoc", "", 404)
+	e.call(admin, "GET", "/db/_replicationStatus/adhoc?includeEnded=true", "", 200)
+	e.call(admin, "GET", "/db/_replicationStatus/none?includeEnded=true", "", 404)
 	e.call(admin, "PUT", "/db/_replicationStatus/put?action=stop", "", 200)
 	e.call(admin, "GET", "/db/_replicationStatus/put?activeOnly=true", "", 200)
 	e.call(admin, "GET", "/_status", "", 200)
