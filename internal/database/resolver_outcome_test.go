@@ -209,7 +209,7 @@ func TestResolvedAttachments(t *testing.T) {
 // one. What it refuses is not stored.
 func TestResolvedSync(t *testing.T) {
 	p := openPeers(t, 2, false, false)
-	p.forkBodies("d", `{"channels":"local","expires":1}`, `{"channels":"remote","keepChannels":true}`)
+	p.forkBodies("d", `{"channels":"local","expires":100000}`, `{"channels":"remote","keepChannels":true}`)
 	before := p.dbs[0].raw("d")
 	if before.Expiry.IsZero() {
 		t.Fatal("the document does not expire")
@@ -349,18 +349,21 @@ func TestAllBranchesClose(t *testing.T) {
 
 // TestLegacyConflict: a local document from before there were vectors is in conflict with a version.
 func TestLegacyConflict(t *testing.T) {
-	for _, r := range []database.Policy{database.DefaultPolicy, database.LocalWins, database.RemoteWins} {
+	for i, r := range []database.Policy{database.DefaultPolicy, database.LocalWins, database.RemoteWins, database.DefaultPolicy} {
 		p := openPeers(t, 2, true, false)
 		p.edit(0, "d", `{"by":"local"}`, false)
+		if i == 3 {
+			p.edit(0, "d", `{"by":"local"}`, true)
+		}
 		p.edit(1, "d", `{"by":"remote"}`, false)
 		if err := p.dbs[0].admin.WithoutVectors(t.Context(), "d"); err != nil {
 			t.Fatal(err)
 		}
 		if w, err := p.pull(0, 1, "d", r); err != nil || w.Resolved == database.Unresolved {
-			t.Errorf("%d: %+v, %v", r, w, err)
+			t.Errorf("%d: %+v, %v", i, w, err)
 		}
 		if v := p.dbs[0].vector("d"); v.Current.Source == tidegate.LegacySource || v.TimeOf(tidegate.LegacySource) == 0 {
-			t.Errorf("%d: vector %s", r, v)
+			t.Errorf("%d: vector %s", i, v)
 		}
 		p.push(0, 1, "d")
 		p.equal("d")

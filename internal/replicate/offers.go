@@ -81,11 +81,21 @@ func (s *offers) remove(v Version, o *offer) {
 	}
 }
 
-// find returns the offered attachment that the peer asks for.
+// find returns the offered attachment that the peer asks for. Without a docID, which proveAttachment never has, it is that of
+// any document of the collection: there are no more than the peer owes answers for.
 func (s *offers) find(v Version, coll int, docID, digest string) (offered, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, o := range s.byKey[keyOf(v, coll, docID, digest)] {
+	key := keyOf(v, coll, docID, digest)
+	if v != V2 && docID == "" {
+		for k := range s.byKey {
+			if k.coll == coll && k.digest == digest {
+				key = k
+				break
+			}
+		}
+	}
+	for _, o := range s.byKey[key] {
 		for name, a := range o.doc.Attachments {
 			if a.Digest == digest {
 				return offered{o, name}, true
