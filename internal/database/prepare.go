@@ -378,8 +378,13 @@ func (e *edit) closeBranch() error {
 
 // addClosing adds the tombstone that closes the branch of a leaf.
 func (e *edit) addClosing(leaf int, channels tidegate.ChannelSet) error {
-	id := tidegate.NewRevID(e.tree.At(leaf).ID, jsondoc.AppendCanonical(nil, emptyBody, true))
+	id, err := addClosing(e.tree, leaf, channels)
 	e.closing = append(e.closing, id)
-	_, err := e.tree.Add(leaf, tidegate.Rev{ID: id, Flags: tidegate.RevDeleted | tidegate.RevClosed, Channels: channels})
 	return err
+}
+
+func addClosing(tree *tidegate.RevTree, leaf int, channels tidegate.ChannelSet) (tidegate.RevID, error) {
+	id := tidegate.NewRevID(tree.At(leaf).ID, jsondoc.AppendCanonical(nil, emptyBody, true))
+	_, err := tree.Add(leaf, tidegate.Rev{ID: id, Flags: tidegate.RevDeleted | tidegate.RevClosed, Channels: channels})
+	return id, err
 }

@@ -79,9 +79,23 @@ func (e *edit) history(current tidegate.RevID) (history []tidegate.RevID, aside 
 	// Nor may it contradict the tree, which would leave the current revision on a branch of its own. What is no
 	// history at all is refused when it is added.
 	tree = tree.Clone()
-	at, _, err := tree.AddHistory(w.History, tidegate.Rev{ID: w.History[0]})
-	if follows && err == nil && !tree.IsAncestor(e.base.parent, at) {
+	rev := tidegate.Rev{ID: w.History[0]}
+	if w.Deleted {
+		rev.Flags |= tidegate.RevDeleted
+	}
+	at, _, err := tree.AddHistory(w.History, rev)
+	switch {
+	case err != nil, tree.IsAncestor(e.base.parent, at):
+		return w.History, false
+	case follows:
 		return nil, false
 	}
-	return w.History, !follows
+	// What the vector makes the current revision must be it in the tree as well.
+	if _, err := addClosing(tree, e.base.parent, nil); err != nil {
+		return nil, false
+	}
+	if winner, _ := tree.Winner(); winner != at {
+		return nil, false
+	}
+	return w.History, true
 }

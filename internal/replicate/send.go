@@ -251,12 +251,16 @@ func treeHistory(revs []tidegate.RevID, known []string) (rev, history string) {
 			b.WriteByte(',')
 		}
 		b.WriteString(text)
-		if contains(known, text) {
+		if contains(known, text) || b.Len() > maxTreeHistory {
 			break
 		}
 	}
 	return revs[0].String(), b.String()
 }
+
+// maxTreeHistory bounds the ancestors that are told of a revision, in bytes, whatever revs_limit says: properties of
+// more than blip.MaxProperties end the connection, and the same document would end the next one.
+const maxTreeHistory = blip.MaxProperties / 2
 
 // treeOf is a document's revision tree as gateways tell it beside its vector: its own revision and the ancestors. Empty
 // if it has no vector: then the revision itself is of the tree.
