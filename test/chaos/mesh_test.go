@@ -89,7 +89,6 @@ func (m *mesh) seed() {
 // converge waits until all hold the same.
 func (m *mesh) converge() {
 	m.t.Helper()
-	defer m.dump()
 	eventually(m.t, "all hold the same", func() error { return equal(m.gateways...) })
 }
 
