@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -247,7 +248,6 @@ func (m *mesh) verifyReplications() {
 	for _, r := range m.runs {
 		g, other := m.gateways[r.from], m.gateways[r.to]
 		eventually(m.t, r.id+" runs", func() error { return g.is(r.id, "running") })
-		eventually(m.t, "the checkpoints of "+r.id+" agree", func() error { return m.agree(g, other, r) })
 		before, err := g.status(r.id)
 		if err != nil {
 			m.t.Fatal(err)
@@ -256,7 +256,7 @@ func (m *mesh) verifyReplications() {
 			m.t.Errorf("%s: %+v", r.id, before)
 		}
 		g.action(r.id, "stop")
-		eventually(m.t, r.id+" stops", func() error { return g.is(r.id, "stopped") })
+		eventually(m.t, r.id+" stops and both sides agree", func() error { return errors.Join(g.is(r.id, "stopped"), m.agree(g, other, r)) })
 		m.m.own[g.name+"-after-"+r.id] = g.put(g.name+"-after-"+r.id, map[string]any{"channels": "c0"})
 		g.action(r.id, "start")
 		m.converge()

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -124,24 +125,27 @@ func TestMeshForeignCheckpoints(t *testing.T) {
 	here.replicate(run.id, there.link(), run.direction, nil)
 	here.put("first", map[string]any{"channels": "c"})
 	m.converge()
-	m.quiet()
 	prefix := here.checkpointPrefix(run.id)
 	for i, foreign := range []map[string]any{
 		{"last_sequence": "99999", "config_hash": "another"},
-		{"last_sequence": "99999", "config_hash": here.hash(prefix + "push:" + run.id)},
+		{"last_sequence": "99999"}, // with the hash that is right
 		{"last_sequence": map[string]any{"not": "a sequence"}, "config_hash": 7},
 		{"some": "thing else"},
 	} {
 		here.action(run.id, "stop")
-		eventually(t, "it stops", func() error { return here.is(run.id, "stopped") })
+		eventually(t, "it stops, and both sides agree", func() error {
+			return errors.Join(here.is(run.id, "stopped"), m.agree(here, there, run))
+		})
 		for _, direction := range []string{"push:", "pull:"} {
-			there.overwriteLocal("checkpoint/"+prefix+direction+run.id, foreign)
+			id := prefix + direction + run.id
+			next := map[string]any{"config_hash": here.hash(id)}
+			maps.Copy(next, foreign)
+			there.overwriteLocal("checkpoint/"+id, next)
 		}
 		here.put(fmt.Sprintf("here%d", i), map[string]any{"channels": "c"})
 		there.put(fmt.Sprintf("there%d", i), map[string]any{"channels": "c"})
 		here.action(run.id, "start")
 		m.converge()
-		m.quiet()
 	}
 }
 
