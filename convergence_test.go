@@ -190,6 +190,9 @@ func wellFormed(tree *RevTree) error {
 			}
 			return 1
 		}
+		if closed := x.Flags & RevClosed; closed != y.Flags&RevClosed { // what closed a branch comes last
+			return int(closed) - int(y.Flags&RevClosed)
+		}
 		return cmp.Or(-cmp.Compare(x.ID.Generation, y.ID.Generation), -cmp.Compare(x.ID.Digest, y.ID.Digest))
 	})
 	var got []int

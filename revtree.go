@@ -81,6 +81,10 @@ func (t *RevTree) IsLeaf(i int) bool { return t.nodes[i].children == 0 }
 
 // Winner returns the current revision: among leaves a live one before a tombstone, then the higher
 // generation, then the higher digest (gateway-rest.md §11.1). ok is false if the tree is empty.
+//
+// A tombstone that closed a losing branch comes after all other leaves, however long that branch was. Else it
+// would be current after the winner was deleted, and peers, who may know it as what closed that branch, would not
+// learn of the deletion.
 func (t *RevTree) Winner() (i int, ok bool) {
 	best := -1
 	for i := range t.nodes {
@@ -94,7 +98,9 @@ func (t *RevTree) Winner() (i int, ok bool) {
 // compareLeaves is negative if a wins over b.
 func (t *RevTree) compareLeaves(a, b int) int {
 	x, y := &t.nodes[a].Rev, &t.nodes[b].Rev
-	return cmp.Or(cmp.Compare(x.Flags&RevDeleted, y.Flags&RevDeleted), y.ID.Compare(x.ID))
+	return cmp.Or(
+		cmp.Compare(x.Flags&RevDeleted, y.Flags&RevDeleted), cmp.Compare(x.Flags&RevClosed, y.Flags&RevClosed), y.ID.Compare(x.ID),
+	)
 }
 
 // Leaves returns the leaves in winner order: the current revision first.

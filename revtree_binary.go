@@ -1,6 +1,7 @@
 package tidegate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"math"
@@ -179,7 +180,7 @@ func ParseRevTree(b []byte) (*RevTree, []byte, error) {
 	if r.failed || !t.link() || (t.LiveLeaves() > 1) != conflict {
 		return nil, nil, errCorrupt
 	}
-	if w, ok := t.Winner(); ok && w != n-1-winner {
+	if w, ok := t.Winner(); ok && w != n-1-winner && t.formerWinner() != n-1-winner {
 		return nil, nil, errCorrupt
 	}
 	return t, r.rest, nil
@@ -199,6 +200,21 @@ func (t *RevTree) link() bool {
 		t.nodes[p].children++
 	}
 	return true
+}
+
+// formerWinner is the current revision by the rule of the first landed version, which did not rank tombstones that closed a
+// branch below others. Trees that it stored are read, and written with the right one at the next change of the document.
+func (t *RevTree) formerWinner() int {
+	best := -1
+	for i := range t.nodes {
+		if t.nodes[i].children > 0 {
+			continue
+		}
+		if best < 0 || cmp.Or(cmp.Compare(t.nodes[i].Flags&RevDeleted, t.nodes[best].Flags&RevDeleted), t.nodes[best].ID.Compare(t.nodes[i].ID)) < 0 {
+			best = i
+		}
+	}
+	return best
 }
 
 // ParseWinner reads only the current revision out of a tree's stored form, and whether the document is in

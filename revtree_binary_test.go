@@ -181,8 +181,16 @@ func FuzzParseRevTree(f *testing.F) {
 		if err := wellFormed(tree); err != nil {
 			t.Fatal(err)
 		}
-		written := b[:len(b)-len(rest)]
-		if again := tree.AppendBinary(nil); !bytes.Equal(again, written) {
+		written, again := b[:len(b)-len(rest)], tree.AppendBinary(nil)
+		w, ok := tree.Winner()
+		if current, _, err := ParseWinner(b); ok && err == nil && current.ID != tree.At(w).ID {
+			// Another rule's current revision (TestFormerWinner): written again it is by ours, and stays so.
+			if tree, _, err = ParseRevTree(again); err != nil || !bytes.Equal(tree.AppendBinary(nil), again) {
+				t.Fatalf("%x, written again as %x, is not read: %v", written, again, err)
+			}
+			return
+		}
+		if !bytes.Equal(again, written) {
 			t.Fatalf("%x encoded again as %x", written, again)
 		}
 		checkParseWinner(t, tree, b)
@@ -235,5 +243,39 @@ func BenchmarkRevTree(b *testing.B) {
 				buf = t.AppendBinary(buf[:0])
 			}
 		})
+	}
+}
+
+// TestFormerWinner: a tree that the first landed version stored, by its rule of which tombstone is current, is read (I15).
+func TestFormerWinner(t *testing.T) {
+	var tree RevTree
+	for _, h := range []struct {
+		history []RevID
+		flags   RevFlags
+	}{
+		{revs("1-aa"), 0},
+		{revs("3-cc 2-bb 1-aa"), RevDeleted | RevClosed},
+		{revs("2-dd 1-aa"), RevDeleted},
+	} {
+		if _, _, err := tree.AddHistory(h.history, Rev{ID: h.history[0], Flags: h.flags}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := tree.AppendBinary(nil)
+	if w, _ := tree.Winner(); tree.At(w).ID != rev("2-dd") || now[3] != 1 {
+		t.Fatalf("the current revision is %v, at %d in the stored form", tree.At(w).ID, now[3])
+	}
+	former := bytes.Clone(now)
+	former[3] = 0 // 3-cc, the first of the revisions
+	got, rest, err := ParseRevTree(former)
+	if err != nil || len(rest) != 0 {
+		t.Fatal(err)
+	}
+	if again := got.AppendBinary(nil); !bytes.Equal(again, now) {
+		t.Errorf("written again as %x, want %x", again, now)
+	}
+	former[3] = 2 // 2-bb, which is no leaf
+	if _, _, err := ParseRevTree(former); ErrorCode(err) != Corrupt {
+		t.Errorf("a winner that is none: %v", err)
 	}
 }

@@ -112,6 +112,35 @@ func TestWinner(t *testing.T) {
 	}
 }
 
+// TestWinnerIsNoClosedBranch: what closed a branch is current only where nothing else is left.
+func TestWinnerIsNoClosedBranch(t *testing.T) {
+	tree := build(t, "2-b 1-a", "9-x")
+	closing := func(i int, id string) {
+		t.Helper()
+		if _, err := tree.Add(i, Rev{ID: rev(id), Flags: RevDeleted | RevClosed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	current := func(want string) {
+		t.Helper()
+		if i, _ := tree.Winner(); tree.At(i).ID != rev(want) {
+			t.Errorf("%s is current, want %s", tree.At(i).ID, want)
+		}
+	}
+	x, _ := tree.Find(rev("9-x"))
+	closing(x, "10-t")
+	current("2-b")
+	b, _ := tree.Find(rev("2-b"))
+	if _, err := tree.Add(b, Rev{ID: rev("3-c"), Flags: RevDeleted}); err != nil {
+		t.Fatal(err)
+	}
+	current("3-c")
+	only := build(t, "1-a")
+	tree = only
+	closing(0, "2-t")
+	current("2-t")
+}
+
 func TestAddHistory(t *testing.T) {
 	for _, c := range []struct {
 		name      string

@@ -25,7 +25,7 @@ func TestCheckNewVersion(t *testing.T) {
 		local  string
 		in     string
 		legacy string
-		flags  string // d: a tombstone, g: from a gateway
+		flags  string // d: a tombstone, g: from a gateway, r: conflicts are resolved
 		want   string
 	}{
 		{"no document", nil, "", "5@a", "", "", "0"},
@@ -81,12 +81,18 @@ func TestCheckNewVersion(t *testing.T) {
 		{"deleted: a gateway's earlier tombstone", dead, "5@s;3@a", "4@b;3@a", "", "dg", "k"},
 		{"deleted: a gateway's edit", dead, "5@s;3@a", "6@b;3@a", "", "g", "c"},
 		{"live: a gateway's tombstone", live, "5@s;3@a", "6@b;3@a", "", "dg", "c"},
+		{"resolved: a gateway's later tombstone", dead, "5@s;3@a", "6@b;3@a", "", "dgr", "c"},
+		{"resolved: a gateway's earlier tombstone", dead, "5@s;3@a", "4@b;3@a", "", "dgr", "c"},
+		{"resolved: unrelated to what is deleted", dead, "5@s;3@a", "6@b;2@c", "", "gr", "c"},
+		{"resolved: knows the tombstone", dead, "5@a", "6@b;5@a", "", "gr", "0"},
+		{"resolved: known", dead, "5@a", "4@a", "", "gr", "k"},
+		{"resolved: same merge, later", live, "5@a,1@x,2@y", "6@b,2@y,1@x", "", "gr", "0"},
 		{"deleted without vector: edit of its parent", dead, "", "5@a;" + legacyOf("1-a"), "", "", "c"},
 		{"deleted without vector: unrelated", dead, "", "5@a", "", "", "0"},
 		{"deleted without vector: a gateway's tombstone", dead, "", "112233445566778@a", "", "dg", "0"},
 	} {
 		tree := build(t, c.tree...)
-		w := &VersionWrite{Vector: vec(t, c.in), Deleted: strings.Contains(c.flags, "d"), Gateway: strings.Contains(c.flags, "g")}
+		w := &VersionWrite{Vector: vec(t, c.in), Deleted: strings.Contains(c.flags, "d"), Gateway: strings.Contains(c.flags, "g"), Resolved: strings.Contains(c.flags, "r")}
 		if c.legacy != "" {
 			w.Legacy = revs(c.legacy)
 		}

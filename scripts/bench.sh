@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts a gateway on an empty data directory, drives it with `tidegate bench`, stops it. With "peers", drives
-# pouchdb-server (npm, test/bench) in the same run too.
+# Starts a gateway on an empty data directory, and one beside it to replicate with; drives it with `tidegate bench`, stops both.
+# With "peers", drives pouchdb-server (npm, test/bench) in the same run too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$(mktemp -d)
@@ -17,10 +17,14 @@ up() { # url: waits until it answers
 
 ./bin/tidegate serve --data "$data/tidegate" --public 127.0.0.1:14984 --admin 127.0.0.1:14985 --metrics 127.0.0.1:14986 --log-level warn &
 pid=$!
+./bin/tidegate serve --data "$data/peer" --public 127.0.0.1:24984 --admin 127.0.0.1:24985 --metrics 127.0.0.1:24986 --log-level warn &
+peer=$!
 up http://127.0.0.1:14985/_ping
-./bin/tidegate bench --url http://127.0.0.1:14984 --admin http://127.0.0.1:14985 --pid $pid ${BENCH_FLAGS:-}
-kill $pid
-wait $pid || true
+up http://127.0.0.1:24985/_ping
+./bin/tidegate bench --url http://127.0.0.1:14984 --admin http://127.0.0.1:14985 --pid $pid \
+  --peer http://127.0.0.1:24984 --peer-admin http://127.0.0.1:24985 --peer-pid $peer ${BENCH_FLAGS:-}
+kill $pid $peer
+wait $pid $peer || true
 
 if [ "${1:-}" = peers ]; then
   [ -d test/bench/node_modules ] || (cd test/bench && npm ci --no-audit --no-fund --loglevel=error)

@@ -16,14 +16,16 @@ const benchHelp = `Usage: tidegate bench [flags]
 Drives a running gateway over HTTP and prints what it does: writes, bulk writes, reads, the changes feed once
 over many documents, the latency from a write to a continuous listener, the fan-out of one write to many
 listeners and what each of these costs; then the same over BLIP, as Couchbase Lite replicates: blip-push,
-blip-pull, and blip-idle, which is many continuous pulls that have nothing to do until a write wakes them. It
-makes a database of its own and leaves it there (delete it with
+blip-pull, and blip-idle, which is many continuous pulls that have nothing to do until a write wakes them; then
+gateway-pull and gateway-push, replications of the gateway with another one, or with itself if there is no --peer.
+It makes databases of its own and leaves them there (delete one with
 curl -X DELETE 'http://127.0.0.1:4985/bench/?purge=true').
 
 Any server with the same API can be driven, so that two can be compared in one run:
 
   tidegate bench                                            # a gateway on this machine
   tidegate bench --url http://127.0.0.1:5984 --couch        # a CouchDB-shaped server (no BLIP)
+  tidegate bench --only gateway-pull,gateway-push --peer http://127.0.0.1:5984 --peer-admin http://127.0.0.1:5985
   tidegate bench --only blip-idle --pullers 5000 --pid PID --metrics http://127.0.0.1:4986
 `
 
@@ -43,7 +45,7 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	fs.IntVar(&o.Listeners, "listeners", 1_000, "`number` of continuous listeners")
 	fs.IntVar(&o.Writes, "writes", 500, "`number` of writes whose latency to a listener is measured")
 	fs.IntVar(&o.PID, "pid", 0, "process `id` of the server on this machine, for CPU and memory")
-	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout, blip-push, blip-pull, blip-idle")
+	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout, blip-push, blip-pull, blip-idle, gateway-pull, gateway-push")
 	replicators := fs.String("replicators", "1,16", "`numbers` of concurrent BLIP pushes and pulls, comma-separated")
 	fs.IntVar(&o.Version, "blip-version", 3, "`version` of the replication protocol: 2, 3 or 4")
 	fs.IntVar(&o.Compression, "compression", 0, "deflate `level` of what the tool sends over BLIP: 0 (none) to 9; the server's is its blip_compression")
@@ -51,6 +53,9 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	fs.IntVar(&o.Pullers, "pullers", 1_000, "`number` of idle continuous pulls; tool and server need a file descriptor for each")
 	fs.DurationVar(&o.Settle, "settle", 5*time.Second, "`time` to leave them alone before the server's memory is read")
 	fs.StringVar(&o.Metrics, "metrics", "", "metrics `URL` (http://127.0.0.1:4986), for counting the feeds that a write wakes")
+	fs.StringVar(&o.Peer, "peer", "", "public `URL` of another gateway to replicate with (default: the server's own)")
+	fs.StringVar(&o.PeerAdmin, "peer-admin", "", "its admin `URL`")
+	fs.IntVar(&o.PeerPID, "peer-pid", 0, "its process `id` on this machine, for CPU")
 	jsonFile := fs.String("json", "", "write the figures as JSON to this `file` too (- for standard output instead of the table)")
 	if err := parseFlags(fs, args); err != nil {
 		return ignoreHelp(err)

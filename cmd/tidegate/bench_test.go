@@ -45,3 +45,24 @@ func TestBenchMeasuresReplication(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchMeasuresGateways runs the replications between gateways of the load tool, with a peer and with itself.
+func TestBenchMeasuresGateways(t *testing.T) {
+	p, peer := startServe(t, "--data", t.TempDir()), startServe(t, "--data", t.TempDir())
+	for name, more := range map[string][]string{"alone": nil, "peer": {"--peer", peer.public, "--peer-admin", peer.admin}} {
+		var out bytes.Buffer
+		errs := newSyncBuffer()
+		err := run(t.Context(), append([]string{"bench", "--url", p.public, "--admin", p.admin, "--db", name,
+			"--only", "gateway-pull,gateway-push", "--documents", "300", "--json", "-"}, more...), noEnv, stdio{nil, &out, errs})
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, errs)
+		}
+		var report bench.Report
+		if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Rows) != 2 || report.Rows[0].Value <= 0 || report.Rows[1].Value <= 0 {
+			t.Errorf("%s: got %v", name, report.Rows)
+		}
+	}
+}

@@ -49,6 +49,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"serve", "run a gateway", serveCommand},
+		{"replicate", "copy a database of a gateway to or from another gateway, and show how it goes", replicateCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
@@ -98,10 +99,13 @@ func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func usageErrorf(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// exitCode is 2 for a command line that was not understood, else 1.
+// exitCode is 2 for a command line that was not understood, 130 for a command that was interrupted, else 1.
 func exitCode(err error) int {
-	if errors.Is(err, errUsage) {
+	switch {
+	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errInterrupted):
+		return 130
 	}
 	return 1
 }
@@ -124,6 +128,15 @@ var errHelp = errors.New("help was printed")
 
 // parseFlags parses args; a command takes no arguments but flags.
 func parseFlags(fs *flag.FlagSet, args []string) error {
+	err := parseLeading(fs, args)
+	if err == nil && fs.NArg() > 0 {
+		return usageErrorf("unexpected argument %q; try `tidegate %s --help`", fs.Arg(0), fs.Name())
+	}
+	return err
+}
+
+// parseLeading parses the flags that args begin with.
+func parseLeading(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -135,8 +148,6 @@ func parseFlags(fs *flag.FlagSet, args []string) error {
 			return usageErrorf("unknown flag --%s%s; try `tidegate %s --help`", name, didYouMean(name, names), fs.Name())
 		}
 		return usageErrorf("%v", err)
-	case fs.NArg() > 0:
-		return usageErrorf("unexpected argument %q; try `tidegate %s --help`", fs.Arg(0), fs.Name())
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ const (
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	config, data                   string
+	config, data, secretsKey       string
 	public, admin, metrics         *string // nil: not given
 	insecureAdmin, insecureMetrics bool
 	logFormat, logLevel            string
@@ -87,6 +87,7 @@ func (g *gatewayServer) parse(args []string) error {
 	fs := newFlags("serve", serveHelp, g.std)
 	fs.StringVar(&g.config, "config", "", "config `file`, in the form of Sync Gateway 2.8 or 3.x")
 	fs.StringVar(&g.data, "data", defaultData, "data `directory`")
+	fs.StringVar(&g.secretsKey, "secrets-key-file", "", "`file` with the key that stored passwords are encrypted with (default: "+secretsKeyEnv+", or "+secretsKeyFile+" in the data directory)")
 	optional := func(p **string, name, usage string) {
 		fs.Func(name, usage, func(s string) error { *p = &s; return nil })
 	}
@@ -213,10 +214,14 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	secrets, err := g.secretKeys()
+	if err != nil {
+		return err
+	}
 	blipStats := new(blip.Stats)
 	replications := rest.ReplicateServer(g.startup.Settings().BLIP, blipStats, g.log)
 	gw, err := gateway.Open(ctx, gateway.Options{
-		Store: st, Blobs: blobs, NodeID: st.NodeID(), Startup: g.startup, FileDatabases: g.databases, Logger: g.log,
+		Store: st, Blobs: blobs, NodeID: st.NodeID(), Startup: g.startup, FileDatabases: g.databases, Logger: g.log, Secrets: secrets,
 		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) {
 			o.UserAgent = "tidegate/" + productVersion() + " (ISGR)"
 			return replicate.NewReplicator(replications, o)

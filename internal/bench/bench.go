@@ -42,6 +42,11 @@ type Options struct {
 	Pullers     int           // idle continuous pulls; 1,000 if 0
 	Settle      time.Duration // how long they are left alone before the server's memory is read; 5 s if 0
 	Metrics     string        // the metrics listener, for counting feeds that woke; "": not counted
+
+	// Of replications between gateways:
+	Peer      string // the public listener of the other gateway; "": the server's own
+	PeerAdmin string // its admin listener
+	PeerPID   int    // its process on this machine; 0 = not measured
 }
 
 func (o *Options) defaults() error {
@@ -69,6 +74,9 @@ func (o *Options) defaults() error {
 	}
 	if !o.Couch && o.Admin == "" {
 		return errors.New("an admin URL is needed to make the database (or say --couch)")
+	}
+	if o.Peer != "" && o.PeerAdmin == "" {
+		return errors.New("an admin URL of the peer is needed to make its database")
 	}
 	return nil
 }
@@ -100,9 +108,10 @@ func Run(ctx context.Context, opts Options, progress io.Writer) (*Report, error)
 		{"put", b.put}, {"bulk", b.bulk}, {"get", b.get}, {"changes", b.changes},
 		{"latency", b.latency}, {"fanout", b.fanOut},
 		{"blip-push", b.blipPush}, {"blip-pull", b.blipPull}, {"blip-idle", b.blipIdle},
+		{"gateway-pull", b.gatewayPull}, {"gateway-push", b.gatewayPush},
 	}
 	for _, s := range steps {
-		if !b.wanted(s.name) || opts.Couch && strings.HasPrefix(s.name, "blip-") {
+		if !b.wanted(s.name) || opts.Couch && (strings.HasPrefix(s.name, "blip-") || strings.HasPrefix(s.name, "gateway-")) {
 			continue
 		}
 		if err := s.run(ctx); err != nil {

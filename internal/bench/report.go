@@ -27,6 +27,7 @@ type Row struct {
 	P50     time.Duration `json:"p50_ns,omitempty"`
 	P99     time.Duration `json:"p99_ns,omitempty"`
 	CPU     time.Duration `json:"server_cpu_per_document_ns,omitempty"`
+	PeerCPU time.Duration `json:"peer_cpu_per_document_ns,omitempty"`
 	Wire    float64       `json:"wire_bytes_per_document,omitempty"` // both ways together
 }
 
@@ -35,6 +36,9 @@ func (r Row) String() string {
 	s := fmt.Sprintf("%-34s %5d  %12.1f %s", r.Name, r.Clients, r.Value, r.Unit)
 	if r.CPU > 0 {
 		s += fmt.Sprintf("  (%s of server CPU each)", r.CPU.Round(100*time.Nanosecond))
+	}
+	if r.PeerCPU > 0 {
+		s += fmt.Sprintf("  (%s of the peer's)", r.PeerCPU.Round(100*time.Nanosecond))
 	}
 	if r.Wire > 0 {
 		s += fmt.Sprintf("  (%.0f bytes on the wire each)", r.Wire)
@@ -46,10 +50,10 @@ func (r Row) String() string {
 func (r *Report) WriteTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 2, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "%s at %s\n", r.Server, r.URL)
-	fmt.Fprintln(tw, "work\tclients\tvalue\tunit\tp50\tp99\tserver CPU each\twire bytes each\t")
+	fmt.Fprintln(tw, "work\tclients\tvalue\tunit\tp50\tp99\tserver CPU each\tpeer CPU each\twire bytes each\t")
 	for _, row := range r.Rows {
-		fmt.Fprintf(tw, "%s\t%d\t%.1f\t%s\t%s\t%s\t%s\t%s\t\n", row.Name, row.Clients, row.Value, row.Unit,
-			short(row.P50), short(row.P99), short(row.CPU), count(row.Wire))
+		fmt.Fprintf(tw, "%s\t%d\t%.1f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", row.Name, row.Clients, row.Value, row.Unit,
+			short(row.P50), short(row.P99), short(row.CPU), short(row.PeerCPU), count(row.Wire))
 	}
 	return tw.Flush()
 }

@@ -23,7 +23,7 @@ type Options struct {
 	// goroutine. nil: all requests are answered with Request.NoHandler.
 	Handle func(*Request)
 
-	Compression int   // 0: send everything uncompressed; 1 to 9: deflate level
+	Compression int   // 0: send everything uncompressed; 1 (fast) to 9 (small), see libraryLevels
 	MaxMessage  int64 // largest incoming message in bytes; 0: 64 MiB
 	// MaxPending is how many bytes of messages received and not yet released are taken before reading pauses;
 	// 0: 32 MiB. Reading does not pause while a request of ours awaits its reply or a long message of ours its
@@ -36,7 +36,9 @@ type Options struct {
 	Stats  *Stats  // counters shared by connections; nil: nothing is counted
 
 	CloseTimeout time.Duration // how long Close waits for what is queued; 0: 5 seconds
-	BudgetWait   time.Duration // how long reading waits for the budget before the connection ends; 0: 10 seconds
+	// BudgetWait is how long reading waits for the budget before the connection ends; 0: 10 seconds. After a quarter of it
+	// the connection that holds most is dropped.
+	BudgetWait time.Duration
 
 	// OnPanic is told of a panic in Handle or in an onReply. The connection goes on; a request that was not
 	// answered is answered HTTP/500. nil: nobody is told.

@@ -102,6 +102,32 @@ func TestBudget(t *testing.T) {
 	})
 }
 
+// TestHog: when memory is short it is the greediest connection that goes, and the others get what they need.
+func TestHog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := NewBudget(64 << 10)
+		hog, p := meet(t, Options{Budget: budget, Handle: func(*Request) { t.Error("it was never finished") }})
+		for i := range 15 { // messages that are never finished
+			p.send(uint64(i+1), 0x40, encoded("x", strings.Repeat("x", 4000)))
+		}
+		synctest.Wait()
+		got := 0
+		c, q := meet(t, Options{Budget: budget, Handle: func(r *Request) { got++; r.Release() }})
+		q.send(1, 0x20, encoded("x", strings.Repeat("x", 9000)))
+		synctest.Wait()
+		if got != 0 || hog.Context().Err() != nil {
+			t.Fatalf("%d messages came, the hog ended with %v: there was memory", got, hog.Context().Err())
+		}
+		if err := <-hog.err; err != errMemory {
+			t.Errorf("the hog ended with %v", err)
+		}
+		synctest.Wait()
+		if got != 1 || c.Context().Err() != nil {
+			t.Errorf("%d messages came, the other connection ended with %v", got, c.Context().Err())
+		}
+	})
+}
+
 // TestBombMeetsBudget: memory is counted while a frame is inflated, not afterwards.
 func TestBombMeetsBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -313,7 +313,7 @@ func (c *Conn) hold(m *incoming, n int64) error {
 		c.pending.Add(-n)
 		return errPending
 	}
-	if c.o.Budget != nil && !c.o.Budget.take(c.ctx, n, c.o.BudgetWait) {
+	if c.o.Budget != nil && !c.o.Budget.take(c.ctx, c, n, c.o.BudgetWait) {
 		c.pending.Add(-n)
 		return errMemory
 	}
@@ -326,9 +326,12 @@ func (c *Conn) letGo(m *incoming, n int64) {
 	m.held -= n
 	c.pending.Add(-n)
 	if c.o.Budget != nil {
-		c.o.Budget.give(n)
+		c.o.Budget.give(c, n)
 	}
 }
+
+// hog implements holder: the peer may come back later.
+func (c *Conn) hog() { c.Drop(errMemory) }
 
 // release gives back everything that a message holds.
 func (c *Conn) release(m *incoming) {

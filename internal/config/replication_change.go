@@ -178,15 +178,20 @@ func (r *Replication) lockedBy() (id string, locked bool) {
 	return r.Remote.sealedWith(), r.Remote.Locked()
 }
 
-// Channels are those of the filter; nil if there is none.
+// Channels are those of the filter; nil if there is none, or if each collection has its own.
 func (r *Replication) Channels() []string {
 	if r.Filter == "" || r.QueryParams == nil {
 		return nil
 	}
-	if r.QueryParams.CollectionsChannels != nil {
-		return r.commonChannels()
-	}
 	return r.QueryParams.Channels
+}
+
+// CollectionsChannels are the channels of the filter by local collection; nil if there are none.
+func (r *Replication) CollectionsChannels() map[string][]string {
+	if r.Filter == "" || r.QueryParams == nil {
+		return nil
+	}
+	return r.QueryParams.CollectionsChannels
 }
 
 // Push reports whether local changes go to the remote.
@@ -213,12 +218,7 @@ func DecodeReplication(src []byte, k *Keyring) (*Replication, error) {
 // Masked returns the definition as compact JSON with passwords masked as replications mask them. Optional members that
 // are false, 0 or empty are left out.
 func (r *Replication) Masked() []byte {
-	c := r.Clone()
-	for _, b := range []**bool{&c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
-		if !value(*b) {
-			*b = nil
-		}
-	}
+	c := r.withoutFalse()
 	for _, n := range []**int{&c.MaxBackoffTime, &c.BatchSize} {
 		if value(*n) == 0 {
 			*n = nil
@@ -231,9 +231,20 @@ func (r *Replication) Masked() []byte {
 	)))
 }
 
+// withoutFalse returns a copy in which optional members that are false are not given.
+func (r *Replication) withoutFalse() *Replication {
+	c := r.Clone()
+	for _, b := range []**bool{&c.Continuous, &c.Adhoc, &c.PurgeOnRemoval, &c.EnableDeltaSync, &c.CollectionsEnabled} {
+		if !value(*b) {
+			*b = nil
+		}
+	}
+	return c
+}
+
 // Same reports whether two definitions ask for the same.
 func (r *Replication) Same(other *Replication) bool {
-	a, b := r.Clone(), other.Clone()
+	a, b := r.withoutFalse(), other.withoutFalse()
 	for _, c := range []*Replication{a, b} {
 		c.FillDefaults()
 		c.Cancel = nil

@@ -166,25 +166,19 @@ func (r *Replication) checkFilter(v *replicationCheck) {
 		v.fail("query_params", "collections_channels in query_params needs collections_enabled")
 	case q.Channels != nil:
 		v.fail("query_params", "query_params has channels and collections_channels")
-	case r.commonChannels() == nil:
-		v.fail("query_params", "collections_channels in query_params must name each of collections_local, with the same channels for all")
+	case !r.namesAllChannels():
+		v.fail("query_params", "collections_channels in query_params must name each of collections_local, and no other, with its channels")
 	}
 }
 
-// commonChannels are the channels of all the collections, if these are named and have the same; else nil.
-func (r *Replication) commonChannels() []string {
-	var common []string
+// namesAllChannels reports whether collections_channels has channels for each of the collections, and for no other.
+func (r *Replication) namesAllChannels() bool {
 	for _, name := range r.CollectionsLocal {
-		list := slices.Sorted(slices.Values(r.QueryParams.CollectionsChannels[name]))
-		if len(list) == 0 || common != nil && !slices.Equal(common, list) {
-			return nil
+		if len(r.QueryParams.CollectionsChannels[name]) == 0 {
+			return false
 		}
-		common = list
 	}
-	if len(r.QueryParams.CollectionsChannels) != len(r.CollectionsLocal) {
-		return nil
-	}
-	return common
+	return len(r.QueryParams.CollectionsChannels) == len(r.CollectionsLocal)
 }
 
 func (r *Replication) checkCollections(v *replicationCheck) {

@@ -192,3 +192,44 @@ func TestReplicationEndpoint(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReplicationPatch looks for bodies that make reading fail otherwise than by an error, or that make a definition which
+// does not stay the same when it is stored, or shown and written back.
+func FuzzReplicationPatch(f *testing.F) {
+	for _, body := range []string{
+		`{"remote":"http://u:p@h/d","direction":"push_and_pull","state":"stopped","query_params":["a"],"filter":"sync_gateway/bychannel"}`,
+		`{"remote":"ws://h/d/","user":"u","password":"p","collections_enabled":true,"query_params":{"collections_channels":{"a.b":["c"]}},"cancel":true}`,
+		`{"replication_id":"r","r":{},"continuous":null,"custom_conflict_resolver":"` + "`function(c){}`" + `"}`,
+	} {
+		f.Add([]byte(body))
+	}
+	keys, err := ParseKeys([]byte(NewKey()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := ParseReplicationPatch(body, "r")
+		if err != nil {
+			return
+		}
+		r, err := p.Apply(nil, "r")
+		if err != nil {
+			return
+		}
+		valid := r.Validate(func(string) bool { return true }) == nil
+		again, err := DecodeReplication(r.Seal(keys), keys)
+		if err != nil {
+			t.Fatalf("what is stored does not read back: %v\n%s", err, r.Seal(nil))
+		}
+		if valid && !again.Same(r) {
+			t.Fatalf("what is stored changes:\n%s\n%s", r.Seal(nil), again.Seal(nil))
+		}
+		shown, err := ParseReplicationPatch(r.Masked(), "r")
+		if err != nil {
+			t.Fatalf("what is shown is not understood: %v\n%s", err, r.Masked())
+		}
+		if back, err := shown.Apply(r, "r"); valid && (err != nil || !back.Same(r)) {
+			t.Fatalf("what was shown and is written back makes another definition: %v\n%s\n%s", err, r.Masked(), r.Seal(nil))
+		}
+	})
+}

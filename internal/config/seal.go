@@ -173,12 +173,34 @@ func (r RemoteURL) stored(k *Keyring) string {
 	if err != nil {
 		return k.seal(*r.url.text)
 	}
-	password, ok := u.User.Password()
-	if !ok || password == "" || k == nil {
+	if password, ok := u.User.Password(); !ok || password == "" {
 		return *r.url.text
 	}
-	u.User = url.UserPassword(u.User.Username(), k.seal(password))
-	return u.String()
+	before, password, after, ok := cutPassword(*r.url.text)
+	if !ok {
+		return k.seal(*r.url.text)
+	}
+	return before + k.seal(password) + after
+}
+
+// cutPassword takes the password out of a URL, percent-encoded as it stands there, so that the rest stays letter by letter
+// what was given.
+func cutPassword(text string) (before, password, after string, ok bool) {
+	_, rest, ok := strings.Cut(text, "//")
+	if !ok {
+		return "", "", "", false
+	}
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return "", "", "", false
+	}
+	_, password, ok = strings.Cut(authority[:at], ":")
+	from := len(text) - len(rest) + at
+	return text[:from-len(password)], password, text[from:], ok
 }
 
 // openRemote reads what stored returned.
@@ -186,20 +208,15 @@ func openRemote(text string, k *Keyring) RemoteURL {
 	if strings.HasPrefix(text, sealedPrefix) {
 		return RemoteURL{openSecret(text, k)}
 	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return NewRemoteURL(text)
-	}
-	sealed, _ := u.User.Password()
-	if !strings.HasPrefix(sealed, sealedPrefix) {
+	before, sealed, after, ok := cutPassword(text)
+	if !ok || !strings.HasPrefix(sealed, sealedPrefix) {
 		return NewRemoteURL(text)
 	}
 	password, ok := k.open(sealed)
 	if !ok {
 		return RemoteURL{Secret{&text, true}}
 	}
-	u.User = url.UserPassword(u.User.Username(), password)
-	return NewRemoteURL(u.String())
+	return NewRemoteURL(before + password + after)
 }
 
 // Locked reports whether the URL has a password that was encrypted with a key that is not there.

@@ -32,7 +32,7 @@ func TestDeletedBranch(t *testing.T) {
 		{"closes the current one", false, false, []string{"3-dd", "2-bb"}, 0, "2-cc"},
 		{"brings a deleted document back", true, false, []string{"3-dd", "2-bb"}, 0, "2-cc"},
 		{"with all of its history", false, false, []string{"3-dd", "2-bb", "1-aa"}, 0, "2-cc"},
-		{"both are deletions", false, true, []string{"3-dd", "2-bb"}, 0, "3-dd"},
+		{"both are deletions", false, true, []string{"3-dd", "2-bb"}, 0, "2-cc"},
 		{"of something else", false, false, []string{"3-dd", "2-xx"}, tidegate.Conflict, "2-bb"},
 		{"of an ancestor", false, false, []string{"2-dd", "1-aa"}, tidegate.Conflict, "2-bb"},
 		{"of nothing", false, false, []string{"3-dd"}, tidegate.Conflict, "2-bb"},

@@ -48,6 +48,12 @@ func (d modelDoc) leaves() []*modelRev {
 			}
 			return 1
 		}
+		if a.deleted && a.closed != b.closed {
+			if b.closed {
+				return -1
+			}
+			return 1
+		}
 		return cmp.Or(cmp.Compare(b.id.Generation, a.id.Generation), strings.Compare(b.id.Digest, a.id.Digest))
 	})
 	return leaves

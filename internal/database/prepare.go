@@ -299,6 +299,8 @@ type edit struct {
 	docOut  *outputs // what the document's outputs become; nil: they stay
 
 	resolved Outcome
+	// sameVersion: what was current stays so, and goes on as the version that it was.
+	sameVersion bool
 }
 
 // addRevision settles attachments and revision ID and adds the revision to a copy of the tree.

@@ -54,8 +54,15 @@ func (e *edit) resolve(ctx context.Context) error {
 	e.resolved = res.Outcome
 	switch res.Outcome {
 	case ResolvedRemote:
-		return nil
+		if winner, _ := e.tree.Winner(); winner == e.at {
+			return nil
+		}
+		// Both are deletions and this one's branch is the shorter one.
+		return e.supersede(&c.Remote, func() (map[string]tidegate.Attachment, error) { return c.Remote.Attachments, nil })
 	case ResolvedLocal:
+		// Where everybody's default would be the same the version may stay: others come to it by themselves. If all made new
+		// ones, which are later still, they could go on for ever. Any other decision must be told by a version that nobody has.
+		e.sameVersion = c.localByDefault()
 		return e.supersede(&c.Local, func() (map[string]tidegate.Attachment, error) { return e.rebase(c.Local.Attachments), nil })
 	case ResolvedMerge:
 		merged := ConflictSide{Deleted: res.Deleted, Body: res.Body}
@@ -148,13 +155,13 @@ func (e *edit) supersede(what *ConflictSide, attachments func() (map[string]tide
 }
 
 // lengthen extends the pulled revision's branch by empty revisions until a tombstone on it is longer than every other
-// branch, all of which are tombstones by now. It returns where the tombstone goes and the least generation that it must
+// branch, all of which are tombstones by now; those that were closed do not count. It returns where the tombstone goes and the least generation that it must
 // have. A branch that would take too many empty revisions gets none: peers would not see where it began. The tombstone
 // then follows at once, with a generation far above that of its parent.
 func (e *edit) lengthen() (parent int, generation uint64, err error) {
 	parent = e.at
 	for i, leaf := range e.tree.Leaves() {
-		if i != e.at {
+		if i != e.at && leaf.Flags&tidegate.RevClosed == 0 {
 			generation = max(generation, leaf.ID.Generation+1)
 		}
 	}

@@ -32,19 +32,39 @@ func (s *scriptResolver) Resolve(ctx context.Context, c *Conflict) (Resolution, 
 	if err != nil {
 		return Resolution{}, err
 	}
+	var res Resolution
 	switch out.Choice {
 	case script.ChoiceDelete:
-		return Resolution{Outcome: ResolvedMerge, Body: emptyBody, Deleted: true}, nil
+		res = Resolution{Outcome: ResolvedMerge, Body: emptyBody, Deleted: true}
 	case script.ChoiceMerge:
-		return s.merged(out.Doc)
+		if res, err = s.merged(out.Doc); err != nil {
+			return Resolution{}, err
+		}
+	case script.ChoiceLocal:
+		res.Outcome = ResolvedLocal
+	case script.ChoiceRemote:
+		res.Outcome = ResolvedRemote
 	}
-	if sameContent(&c.Local, &c.Remote) {
+	if sameContent(&c.Local, &c.Remote) && res.keeps(&c.Local) {
 		return DefaultPolicy.Resolve(ctx, c)
 	}
-	if out.Choice == script.ChoiceLocal {
-		return Resolution{Outcome: ResolvedLocal}, nil
+	return res, nil
+}
+
+// keeps reports whether the resolution leaves a document with the content of s, which both revisions have.
+func (r *Resolution) keeps(s *ConflictSide) bool {
+	if r.Outcome != ResolvedMerge {
+		return true
 	}
-	return Resolution{Outcome: ResolvedRemote}, nil
+	if r.Deleted != s.Deleted || len(r.Attachments) != len(s.Attachments) {
+		return false
+	}
+	for name, in := range r.Attachments {
+		if a, ok := s.Attachments[name]; !ok || !in.Stub || in.Digest != "" && in.Digest != a.Digest {
+			return false
+		}
+	}
+	return sameBody(r.Body, s.Body)
 }
 
 // scriptDoc makes what the function is shown.
@@ -93,5 +113,9 @@ func sameContent(a, b *ConflictSide) bool {
 			return false
 		}
 	}
-	return bytes.Equal(jsondoc.AppendCanonical(nil, a.Body, false), jsondoc.AppendCanonical(nil, b.Body, false))
+	return sameBody(a.Body, b.Body)
+}
+
+func sameBody(a, b []byte) bool {
+	return bytes.Equal(jsondoc.AppendCanonical(nil, a, false), jsondoc.AppendCanonical(nil, b, false))
 }

@@ -32,6 +32,8 @@ func (e *edit) setVector() {
 	switch {
 	case own && peer && e.resolved == ResolvedMerge:
 		e.vector = tidegate.MergeVectors(e.newVersion(e.w.Vector.Over(was)), was, e.w.Vector)
+	case own && peer && e.sameVersion && !old.vector.IsZero():
+		e.vector = was.Over(e.w.Vector)
 	case own && peer && e.resolved != ResolvedLocal:
 		e.vector = e.w.Vector.Over(was)
 	default:

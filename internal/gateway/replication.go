@@ -249,6 +249,7 @@ func (p *replication) remove(ctx context.Context) error {
 	if err := p.forgetCheckpoints(ctx); err != nil {
 		return err
 	}
+	p.noteEnded(job.Removed)
 	return p.erase(ctx)
 }
 

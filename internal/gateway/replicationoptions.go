@@ -68,7 +68,7 @@ func (p *replication) options(db *database.Database) (replicate.ActiveOptions, e
 	return replicate.ActiveOptions{
 		ID: p.id, DB: db, Remote: remote, Username: username, Password: password,
 		Push: cfg.Push(), Pull: cfg.Pull(), Continuous: cfg.IsContinuous(),
-		Channels: cfg.Channels(), BatchSize: orZero(cfg.BatchSize), PurgeOnRemoval: isTrue(cfg.PurgeOnRemoval), Deltas: isTrue(cfg.EnableDeltaSync),
+		Channels: cfg.Channels(), CollectionsChannels: cfg.CollectionsChannels(), BatchSize: orZero(cfg.BatchSize), PurgeOnRemoval: isTrue(cfg.PurgeOnRemoval), Deltas: isTrue(cfg.EnableDeltaSync),
 		RunAs: cfg.RunAs, Collections: collectionPairs(cfg, db),
 		MaxBackoff: time.Duration(orZero(cfg.MaxBackoffTime)) * time.Minute, SkipTLSVerify: s.SkipTLSVerify, Heartbeat: s.Heartbeat,
 		CheckpointPrefix: p.m.r.g.ClusterUUID() + ":", Stats: stats, Logger: p.m.r.g.log.With("database", p.m.r.name),

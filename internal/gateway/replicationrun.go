@@ -198,6 +198,7 @@ func (p *replication) completed(ctx context.Context, run *replicationRun) {
 	log := p.m.r.g.log.With("database", p.m.r.name, "replication", p.id)
 	var err error
 	if p.definition().Config.IsAdhoc() {
+		p.noteEnded(job.Stopped)
 		err = p.erase(ctx)
 	} else {
 		err = p.want(ctx, false, whyCompleted)

@@ -34,6 +34,8 @@ type Replications struct {
 	saver   chan struct{}         // closed when the saver has ended
 	dirty   map[*replication]bool // their state has changed since their status was stored
 	changed chan struct{}         // asks the saver to store those at once
+
+	former []ReplicationStatus // of ad hoc replications that are gone, the latest last
 }
 
 // Replications are the database's replications with other gateways.

@@ -66,6 +66,12 @@ func counters(s *replicate.ReplicatorStats) []replicationCounter {
 		{"", "sgr_num_connect_attempts_pull", &pull.Connects},
 		{"", "sgr_num_reconnects_aborted_push", &push.Aborted},
 		{"", "sgr_num_reconnects_aborted_pull", &pull.Aborted},
+		// What is done is taken out of the list at once, so its length is the same after a clean-up.
+		{"", "expected_seq_len", &s.Expected},
+		{"", "expected_seq_len_post_cleanup", &s.Expected},
+		{"", "processed_seq_len", &s.Processed},
+		{"", "processed_seq_len_post_cleanup", &s.Processed},
+		{"", "sgr_num_handlers_panicked", &s.Panics},
 	}
 }
 

@@ -66,6 +66,9 @@ func (s *activeSession) run(ctx context.Context, ws *websocket.Conn) error {
 		s.c.conn.Drop(err)
 	}
 	lost := <-ended
+	for _, a := range s.colls {
+		a.tracker.end()
+	}
 	if errors.Is(err, errConnectionLost) && lost != nil {
 		return fmt.Errorf("%w: %w", errConnectionLost, lost)
 	}
@@ -164,6 +167,7 @@ func (s *activeSession) begin(ctx context.Context) error {
 		}
 		a := &activeCollection{s: s, coll: s.c.newCollection(index, p.id), pair: p.CollectionPair, caughtUp: make(chan struct{})}
 		a.coll.active = a
+		a.tracker.stats = s.h.r.o.Stats
 		a.cp = newCheckpointer(a)
 		s.colls = append(s.colls, a)
 		if index == collectionNotAware {
@@ -216,6 +220,15 @@ func (r *Replicator) collections() ([]numberedPair, error) {
 		numbered[i] = numberedPair{p, id}
 	}
 	return numbered, nil
+}
+
+// channels are those that the replication of the collection is limited to; nil: it is not.
+func (a *activeCollection) channels() []string {
+	o := &a.s.h.r.o
+	if own := o.CollectionsChannels[a.pair.Local]; own != nil {
+		return own
+	}
+	return o.Channels
 }
 
 // noteCaughtUp notes once that the source has no more for now.

@@ -19,6 +19,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/replicate"
+	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/websocket"
 )
 
@@ -473,5 +474,48 @@ func TestRunAs(t *testing.T) {
 	rep = here.replicator(there, replicate.ActiveOptions{Pull: true, RunAs: "nobody"})
 	if err := rep.Run(t.Context()); err == nil || rep.Status().Pull.State != replicate.Failed {
 		t.Errorf("nobody: %v, %v", err, rep.Status().Pull.State)
+	}
+}
+
+// TestReplicateCollections: collections are mapped by name, each with its own checkpoint and channels.
+func TestReplicateCollections(t *testing.T) {
+	colls := func() []database.CollectionOptions {
+		return []database.CollectionOptions{{}, {Scope: "s", Name: "one", ID: 1}, {Scope: "s", Name: "two", ID: 2}}
+	}
+	there := newRemote(t, database.Options{Collections: colls()})
+	here := newEnv(t, database.Options{Collections: colls()})
+	for i := range 3 {
+		id := fmt.Sprintf("d%d", i)
+		there.putIn(there.db.Admin(1), id, `{"channels":["A"],"in":"one"}`)
+		there.putIn(there.db.Admin(2), id, `{"channels":["B"],"in":"two"}`)
+	}
+	there.putIn(there.db.Admin(2), "filtered", `{"channels":["A"]}`)
+	there.put("default", `{}`)
+	o := replicate.ActiveOptions{
+		Push: true, Pull: true,
+		Collections:         []replicate.CollectionPair{{Local: "s.one", Remote: "s.two"}, {Local: "s.two", Remote: "s.one"}},
+		CollectionsChannels: map[string][]string{"s.one": {"B"}, "s.two": {"A", "B"}},
+	}
+	rep := here.replicator(there, o)
+	run(t, rep)
+	for coll, want := range map[store.Collection]string{1: "two", 2: "one"} {
+		doc, err := here.db.Admin(coll).Get(t.Context(), "d2", database.GetOptions{})
+		if err != nil || !strings.Contains(string(doc.Body), want) {
+			t.Errorf("collection %d: %v", coll, err)
+		}
+	}
+	if _, err := here.db.Admin(1).Get(t.Context(), "filtered", database.GetOptions{}); tidegate.ErrorCode(err) != tidegate.NotFound {
+		t.Errorf("what is in no channel of the filter: %v", err)
+	}
+	if got := here.get("default"); got != "" {
+		t.Errorf("the default collection came along: %s", got)
+	}
+	if st := rep.Stats(); st.Pull.Read.Load() != 6 || st.Expected.Load() != 0 || st.Processed.Load() != 0 {
+		t.Errorf("%d read, %d expected, %d processed", st.Pull.Read.Load(), st.Expected.Load(), st.Processed.Load())
+	}
+	o.Collections[0].Remote = "s.nowhere"
+	bad := here.replicator(there, o)
+	if err := bad.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no collection s.nowhere") || bad.Status().Pull.State != replicate.Failed {
+		t.Errorf("an unknown collection: %v, %v", err, bad.Status().Pull.State)
 	}
 }

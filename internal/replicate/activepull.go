@@ -79,9 +79,9 @@ func (a *activeCollection) beginPull(ctx context.Context) error {
 	if o.PurgeOnRemoval {
 		m.Properties.Add("revocations", "true")
 	}
-	if o.Channels != nil {
+	if channels := a.channels(); channels != nil {
 		m.Properties.Add("filter", filterByChannel)
-		m.Properties.Add("channels", strings.Join(o.Channels, ","))
+		m.Properties.Add("channels", strings.Join(channels, ","))
 	}
 	reply, err := a.s.c.conn.Call(ctx, m)
 	if err != nil {

@@ -23,7 +23,7 @@ func (a *activeCollection) beginPush(ctx context.Context) error {
 		return fatal(err)
 	}
 	sub, err := a.coll.subscribe(h, subscriptionOptions{
-		since: since, continuous: o.Continuous, batch: o.BatchSize, channels: o.Channels, gateway: true, replacement: false,
+		since: since, continuous: o.Continuous, batch: o.BatchSize, channels: a.channels(), gateway: true, replacement: false,
 	})
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ type savedCheckpoint struct {
 }
 
 func newCheckpointer(a *activeCollection) checkpointer {
-	return checkpointer{a: a, id: a.s.h.r.checkpointID(a.s.h.push), hash: a.s.h.r.configHash(a.s.h.push, a.pair)}
+	return checkpointer{a: a, id: a.s.h.r.checkpointID(a.s.h.push), hash: a.s.h.r.configHash(a.s.h.push, a.pair, a.channels())}
 }
 
 // checkpointID names the checkpoints of a direction.
@@ -49,8 +49,8 @@ func (r *Replicator) checkpointID(push bool) string {
 
 // configHash is a hash of what decides which documents a direction replicates: when it changes the replication begins
 // anew. Credentials, resolver, batch size and backoff do not count.
-func (r *Replicator) configHash(push bool, pair CollectionPair) string {
-	channels := slices.Clone(r.o.Channels)
+func (r *Replicator) configHash(push bool, pair CollectionPair, channels []string) string {
+	channels = slices.Clone(channels)
 	slices.Sort(channels)
 	filter := ""
 	if channels != nil {

@@ -229,6 +229,9 @@ func (c *connection) guard(what string, f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.logPanic(what, v)
+			if c.active != nil {
+				c.active.h.r.o.Stats.Panics.Add(1)
+			}
 			err = errPanicked
 		}
 	}()

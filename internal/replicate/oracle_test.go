@@ -123,9 +123,6 @@ func (o *oracle) atRest(who, user string, exact bool, replica map[string]string)
 	}
 }
 
-// channelsOf are those that a user has from an administrator, in order.
-func (o *oracle) channelsOf(user string) []string { return slices.Sorted(maps.Keys(o.grants[user])) }
-
 // markOf is the mark in a body; "" if there is none.
 func markOf(body string) string {
 	marks := markForm.FindAllString(strings.ReplaceAll(body, "att-mark", ""), 1)

@@ -17,15 +17,14 @@ import (
 
 // rawPeer speaks in frames, so that it can do what no connection of ours would. It never acknowledges anything by itself.
 type rawPeer struct {
-	t     testing.TB
-	e     *env
-	near  *pipe
-	over  chan error
-	last  uint64 // number of its last request
-	crc   uint32
-	out   bytes.Buffer
-	z     *flate.Writer
-	inCRC uint32
+	t    testing.TB
+	e    *env
+	near *pipe
+	over chan error
+	last uint64 // number of its last request
+	crc  uint32
+	out  bytes.Buffer
+	z    *flate.Writer
 }
 
 // Flags of a frame (blip.md §4).

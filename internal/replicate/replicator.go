@@ -23,12 +23,14 @@ type ActiveOptions struct {
 	Username, Password     string   // "" is the guest
 	Push, Pull, Continuous bool
 
-	Channels       []string // filter sync_gateway/bychannel; nil: none
-	BatchSize      int      // rows of a changes message; 200 if 0
-	PurgeOnRemoval bool     // pull: what leaves the remote user's reach is purged here
-	Deltas         bool
-	Resolver       database.Resolver // pull: nil is the default policy
-	RunAs          string            // the local user that reads and writes; "" is an administrator
+	Channels []string // filter sync_gateway/bychannel; nil: none
+	// CollectionsChannels are the same by local collection, where each has its own.
+	CollectionsChannels map[string][]string
+	BatchSize           int  // rows of a changes message; 200 if 0
+	PurgeOnRemoval      bool // pull: what leaves the remote user's reach is purged here
+	Deltas              bool
+	Resolver            database.Resolver // pull: nil is the default policy
+	RunAs               string            // the local user that reads and writes; "" is an administrator
 	// Collections map local collections ("scope.name") to remote ones; nil: the default collection, and none is named.
 	Collections []CollectionPair
 

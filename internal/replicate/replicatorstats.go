@@ -7,6 +7,10 @@ import "sync/atomic"
 type ReplicatorStats struct {
 	Push PushCounters
 	Pull PullCounters
+
+	Expected  atomic.Int64 // a gauge, expected_seq_len: sequences that no checkpoint can pass yet
+	Processed atomic.Int64 // a gauge, processed_seq_len: those of them that are done, behind one that is not
+	Panics    atomic.Int64 // sgr_num_handlers_panicked
 }
 
 // PushCounters are those of the direction from here to the remote.

@@ -323,6 +323,9 @@ func readable(rev string) bool {
 
 // caughtUp is what follows when the feed has nothing.
 func (s *subscription) caughtUp() (more bool, err error) {
+	if s.feed.Done() {
+		s.exhausted.Store(true) // before the peer knows, who may subscribe again at once
+	}
 	if !s.told {
 		s.told = true
 		m := s.coll.message(profileChanges)
@@ -335,8 +338,7 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		}
 		s.countCaughtUp()
 	}
-	if s.feed.Done() {
-		s.exhausted.Store(true)
+	if s.exhausted.Load() {
 		return true, nil
 	}
 	if !s.live {

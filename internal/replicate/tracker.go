@@ -11,6 +11,10 @@ type tracker struct {
 	safe   string      // "" if nothing was done yet
 	undone int
 	quiet  chan struct{} // closed when nothing is undone and somebody waits for it
+
+	stats    *ReplicatorStats // nil: nothing is counted
+	expected int              // what is counted there for this tracker
+	waiting  int
 }
 
 // expected is one sequence.
@@ -36,6 +40,7 @@ func (t *tracker) expect(seqs ...string) []*expected {
 	}
 	t.queue = append(t.queue, all...)
 	t.undone += len(all)
+	t.count(len(t.queue), len(t.queue)-t.undone)
 	return all
 }
 
@@ -60,10 +65,29 @@ func (t *tracker) finish(e *expected) {
 	if t.queue = t.queue[n:]; len(t.queue) == 0 {
 		t.queue = nil
 	}
+	t.count(len(t.queue), len(t.queue)-t.undone)
 	if t.undone == 0 && t.quiet != nil {
 		close(t.quiet)
 		t.quiet = nil
 	}
+}
+
+// count keeps the gauges: how many are expected, and how many of them are done; t.mu is held.
+func (t *tracker) count(expected, waiting int) {
+	if t.stats == nil {
+		return
+	}
+	t.stats.Expected.Add(int64(expected - t.expected))
+	t.stats.Processed.Add(int64(waiting - t.waiting))
+	t.expected, t.waiting = expected, waiting
+}
+
+// end takes what the tracker still expects out of the gauges: nothing of it is counted any more.
+func (t *tracker) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count(0, 0)
+	t.stats = nil
 }
 
 // position is the safe sequence, and how many are not done.

@@ -10,7 +10,8 @@ import (
 // TestTracker compares the tracker with the definition: the last sequence before which all are done.
 func TestTracker(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var tr tracker
+		stats := &ReplicatorStats{}
+		tr := tracker{stats: stats}
 		var all []*expected
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			if len(all) == 0 || rapid.Bool().Draw(t, "expect") {
@@ -34,6 +35,9 @@ func TestTracker(t *testing.T) {
 			}
 			if got, left := tr.position(); got != safe || left != undone {
 				t.Fatalf("position %q, %d left; want %q, %d", got, left, safe, undone)
+			}
+			if stats.Expected.Load() != int64(len(all)-n) || stats.Processed.Load() != int64(len(all)-n-undone) {
+				t.Fatalf("%d expected and %d of them done, want %d and %d", stats.Expected.Load(), stats.Processed.Load(), len(all)-n, len(all)-n-undone)
 			}
 			select {
 			case <-tr.wait():

@@ -37,6 +37,8 @@ type rigOptions struct {
 	onDisk   bool // the store as it is in production
 	// replicate is in place of the replication protocol; readAll if nil.
 	replicate ReplicateFunc
+	// newReplicator runs replications with other gateways; one that connects at once and copies nothing if nil.
+	newReplicator gateway.NewReplicatorFunc
 }
 
 // newRig starts a gateway in memory. The guest is enabled and sees everything unless the config says more.
@@ -64,7 +66,12 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.log == nil {
 		o.log = slog.New(slog.DiscardHandler)
 	}
-	g, err := gateway.Open(t.Context(), gateway.Options{Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: o.log})
+	if o.newReplicator == nil {
+		o.newReplicator = newIdleReplicator
+	}
+	g, err := gateway.Open(t.Context(), gateway.Options{
+		Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: o.log, NewReplicator: o.newReplicator,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type replicationStatusJSON struct {
 	Status    string    `json:"status"`
 	Error     string    `json:"error_message,omitempty"`
 	ErrorTime time.Time `json:"error_time,omitzero"`
+	Ended     bool      `json:"ended,omitempty"` // it was ad hoc and is gone
 
 	*replicationCounts // nil once it is removed
 
@@ -62,6 +63,15 @@ func replicationStatusOf(st gateway.ReplicationStatus, withConfig bool) replicat
 	return out
 }
 
+// endedStatusOf makes the status object of an ad hoc replication that is gone, with the counters as they were at its end.
+func endedStatusOf(st gateway.ReplicationStatus) replicationStatusJSON {
+	state := st.State
+	st.State = job.Stopped
+	out := replicationStatusOf(st, false)
+	out.Status, out.Ended = state.String(), true
+	return out
+}
+
 // wants applies the filters of a query to a status.
 func (r *request) wants(st gateway.ReplicationStatus) bool {
 	switch {
@@ -85,7 +95,7 @@ func (s *Server) handleReplicationStatuses(w http.ResponseWriter, r *request) er
 }
 
 // handleReplicationStatus answers GET and HEAD /{db}/_replicationStatus/{id}: an object, null if the filters leave it out;
-// in the form of 2.8 a list of it.
+// in the form of 2.8 a list of it. With includeEnded one that was ad hoc and has just ended is found too.
 func (s *Server) handleReplicationStatus(w http.ResponseWriter, r *request) error {
 	id, err := r.pathVar("id")
 	if err != nil {
@@ -93,6 +103,11 @@ func (s *Server) handleReplicationStatus(w http.ResponseWriter, r *request) erro
 	}
 	st, err := r.running.Replications().Status(id)
 	if err != nil {
+		if r.q.boolean("includeEnded", false) {
+			if ended, ok := r.running.Replications().Ended(id); ok {
+				return s.reply(w, http.StatusOK, endedStatusOf(ended))
+			}
+		}
 		return err
 	}
 	list := []replicationStatusJSON{}

@@ -48,6 +48,7 @@ func (e *exercise) run() {
 	}
 	e.liveChanges()
 	e.replications()
+	e.gatewayReplications()
 	e.tools()
 	e.compaction()
 	e.states()

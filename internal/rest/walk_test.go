@@ -74,6 +74,17 @@ var policy = map[listener]string{
 		db      GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes
 		db      POST /{ks}/_purge, GET /{ks}/_raw/{docid}, GET /{ks}/_revtree/{docid}, GET /{ks}/_dumpchannel/{channel}
 		db      POST /{db}/_repair, POST /{db}/_vacuum
+		db      GET /{db}/_replication/, HEAD /{db}/_replication/, POST /{db}/_replication/
+		db      GET /{db}/_replication/{id}, HEAD /{db}/_replication/{id}, PUT /{db}/_replication/{id}, POST /{db}/_replication/{id}
+		db      DELETE /{db}/_replication/{id}
+		db      GET /{db}/_replicationStatus/, HEAD /{db}/_replicationStatus/
+		db      GET /{db}/_replicationStatus/{id}, HEAD /{db}/_replicationStatus/{id}
+		db      PUT /{db}/_replicationStatus/{id}, POST /{db}/_replicationStatus/{id}
+		db      PUT /{db}/_replicationStatus/{id}/{action}, POST /{db}/_replicationStatus/{id}/{action}
+		db      GET /{db}/_replicationstatus/, HEAD /{db}/_replicationstatus/
+		db      GET /{db}/_replicationstatus/{id}, HEAD /{db}/_replicationstatus/{id}
+		db      PUT /{db}/_replicationstatus/{id}, POST /{db}/_replicationstatus/{id}
+		db      PUT /{db}/_replicationstatus/{id}/{action}, POST /{db}/_replicationstatus/{id}/{action}
 		db      GET /{db}/_config/audit, PUT /{db}/_config/audit, POST /{db}/_config/audit
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
 		read    GET /_config, GET /_logging, GET /_cluster_info, GET /_sgcollect_info
