@@ -49,7 +49,9 @@ func strangers(t *testing.T) []stranger {
 		{"no-such-database", "http://" + l.addr() + "/other", retries, "unexpected status code"},
 		{"no-such-host", "http://no-such-host.invalid/" + db, retries, "no-such-host.invalid"},
 		{"a-web-site", serve(html), []string{"error", "reconnecting"}, "target"},
-		{"a-redirect", serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://"+l.addr()+"/"+db+"/", http.StatusFound) }), retries, "redirects to another server"},
+		{"a-redirect", serve(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+l.addr()+"/"+db+"/", http.StatusFound)
+		}), retries, "redirects to another server"},
 		{"unavailable", serve(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) }), retries, "unexpected status code 503"},
 		{"not-trusted", secure.URL + "/" + db, retries, "certificate"},
 		{"garbage", rawServer(t, "HTTP/1.1 200 OK\r\nContent-Length: nonsense\r\n\r\n"), retries, "target"},
