@@ -314,7 +314,7 @@ func (e *edit) addRevision(ctx context.Context) error {
 	if e.base.parent >= 0 {
 		parentID = e.base.rec.tree.At(e.base.parent).ID
 	}
-	history := e.history(parentID)
+	history, aside := e.history(parentID)
 	if history != nil {
 		e.rev = history[0]
 	} else {
@@ -339,6 +339,9 @@ func (e *edit) addRevision(ctx context.Context) error {
 		e.at, _, err = e.tree.AddHistory(history, rev)
 	} else {
 		e.at, err = e.tree.Add(e.base.parent, rev)
+	}
+	if err == nil && aside { // also a deletion is closed, which might be on the longer branch
+		err = e.addClosing(e.base.parent, nil)
 	}
 	if err != nil || e.base.loser < 0 {
 		return err

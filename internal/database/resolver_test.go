@@ -39,11 +39,9 @@ func openPeers(t testing.TB, n int, vectors, allowConflicts bool) *peers {
 func (p *peers) transfer(from *env, id string) *database.Write {
 	p.t.Helper()
 	doc := from.get(from.admin, id, from.raw(id).Rev)
-	w := &database.Write{ID: id, Body: doc.Body, Deleted: doc.Deleted, NoConflicts: true, Gateway: true}
+	w := &database.Write{ID: id, Body: doc.Body, Deleted: doc.Deleted, NoConflicts: true, Gateway: true, History: doc.History(0)}
 	if p.vectors {
 		w.Vector, _ = doc.Version()
-	} else {
-		w.History = doc.History(0)
 	}
 	for name, a := range doc.Attachments {
 		r, _, err := from.admin.OpenAttachment(p.t.Context(), doc, name)
@@ -82,7 +80,9 @@ func (p *peers) push(from, to int, id string) {
 
 // shown is what a reader sees of a document.
 type shown struct {
-	Name, Body  string
+	Rev         tidegate.RevID
+	Version     tidegate.Version // zero: the databases replicate by revisions
+	Body        string
 	Deleted     bool
 	Attachments map[string]string
 }
@@ -92,9 +92,9 @@ func (p *peers) shown(i int, id string) shown {
 	e := p.dbs[i]
 	raw := e.raw(id)
 	doc := e.get(e.admin, id, raw.Rev)
-	s := shown{Name: raw.Rev.String(), Body: string(doc.Body), Deleted: doc.Deleted, Attachments: map[string]string{}}
+	s := shown{Rev: raw.Rev, Body: string(doc.Body), Deleted: doc.Deleted, Attachments: map[string]string{}}
 	if p.vectors {
-		s.Name = raw.Vector.Current.String()
+		s.Version = raw.Vector.Current
 	}
 	for name, a := range doc.Attachments {
 		s.Attachments[name] = a.Digest
@@ -108,9 +108,19 @@ func (p *peers) shown(i int, id string) shown {
 // equal fails the test unless all have the same current revision.
 func (p *peers) equal(id string) {
 	p.t.Helper()
+	p.equalBut(id, false)
+}
+
+// equalBut is equal, but with anyRev for the names that revisions have in the tree.
+func (p *peers) equalBut(id string, anyRev bool) {
+	p.t.Helper()
 	want := p.shown(0, id)
 	for i := range p.dbs[1:] {
-		if got := p.shown(i+1, id); !reflect.DeepEqual(got, want) {
+		got := p.shown(i+1, id)
+		if anyRev {
+			got.Rev = want.Rev
+		}
+		if !reflect.DeepEqual(got, want) {
 			p.t.Errorf("%s: database %d has %+v, the first %+v", id, i+1, got, want)
 		}
 	}
@@ -283,17 +293,9 @@ func (p *peers) resolve(id string, r database.Resolver, want string) {
 
 // defaultWinner is the side that the default policy keeps.
 func (p *peers) defaultWinner(local, remote shown) string {
-	parse := func(name string) tidegate.AnyRev {
-		rev, err := tidegate.ParseAnyRev(name)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		return rev
-	}
-	l, r := parse(local.Name), parse(remote.Name)
-	wins := l.Tree.Compare(r.Tree) > 0
+	wins := local.Rev.Compare(remote.Rev) > 0
 	if p.vectors {
-		wins = l.Vector.Current.Compare(r.Vector.Current) > 0
+		wins = local.Version.Compare(remote.Version) > 0
 	}
 	if local.Deleted != remote.Deleted {
 		wins = local.Deleted

@@ -55,31 +55,33 @@ func (e *edit) newVersion(was tidegate.VersionVector) tidegate.Version {
 
 // history returns where the new revision stands in the tree, newest first, itself included; nil if it is made
 // here, as a child of its parent. A peer's vector decides what is current, so the ancestry that came with it is used
-// only where it brings a new revision below the one that is current.
-func (e *edit) history(current tidegate.RevID) []tidegate.RevID {
+// only where it brings a new revision below the one that is current, or, from a gateway, on a branch of its own (aside):
+// gateways that had revisions of their own would otherwise give one version different IDs.
+func (e *edit) history(current tidegate.RevID) (history []tidegate.RevID, aside bool) {
 	w := e.w
 	switch {
 	case w.NewEdits:
-		return nil
+		return nil, false
 	case w.Vector.IsZero() || len(w.History) == 0:
-		return w.History
+		return w.History, false
 	}
 	tree := e.base.rec.tree
 	if _, known := tree.Find(w.History[0]); known {
-		return nil
+		return nil, false
 	}
 	if current.IsZero() {
-		return w.History
+		return w.History, false
 	}
-	if !slices.Contains(w.History[1:], current) {
-		return nil
+	follows := slices.Contains(w.History[1:], current)
+	if !follows && !w.Gateway {
+		return nil, false
 	}
 	// Nor may it contradict the tree, which would leave the current revision on a branch of its own. What is no
 	// history at all is refused when it is added.
 	tree = tree.Clone()
 	at, _, err := tree.AddHistory(w.History, tidegate.Rev{ID: w.History[0]})
-	if err == nil && !tree.IsAncestor(e.base.parent, at) {
-		return nil
+	if follows && err == nil && !tree.IsAncestor(e.base.parent, at) {
+		return nil, false
 	}
-	return w.History
+	return w.History, !follows
 }
