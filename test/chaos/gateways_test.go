@@ -30,7 +30,7 @@ type gateway struct {
 	name string
 	data string
 
-	// sameNames: what became of conflicts has the same rev-tree ID as at the other gateways.
+	// sameNames: what became of conflicts has the same rev-tree ID as at the other gateways, unless it is a deletion.
 	sameNames bool
 
 	mu    sync.Mutex
@@ -210,7 +210,7 @@ func (g *gateway) contents() (map[string]string, error) {
 			continue
 		}
 		var b strings.Builder
-		if conflicted(e.ID) && !g.sameNames {
+		if conflicted(e.ID) && (e.Deleted || !g.sameNames) {
 			delete(e.Doc, "_rev")
 		}
 		fmt.Fprintf(&b, "deleted=%v", e.Deleted)
