@@ -189,10 +189,3 @@ func (l *link) deafen(on bool) {
 		}
 	}
 }
-
-// open is how many connections there are.
-func (l *link) open() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.pairs)
-}
