@@ -254,6 +254,9 @@ func remoteError(what string, err error) error {
 
 // passes reports whether a failure to store a revision may pass, so that trying again later is right.
 func passes(err error) bool {
+	if _, ok := errors.AsType[peerBusyError](err); ok {
+		return true
+	}
 	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status != 0 {
 		return false // a sync function, or this package, chose the answer
 	}

@@ -68,6 +68,7 @@ func (a *activeCollection) pushed(row *sentRow, err error) {
 		stats.Conflicts.Add(1)
 	case e.Code == http.StatusForbidden || e.Code == http.StatusInternalServerError && strings.Contains(e.Text, "sync function"):
 		stats.Rejected.Add(1)
+	case attachmentRefused(e): // it fails
 	case e.Code >= 500 || e.Code == http.StatusTooManyRequests || e.Code == http.StatusRequestTimeout:
 		a.s.retry(remoteError("send a revision", err))
 		return

@@ -218,13 +218,35 @@ func (coll *collection) prove(ctx context.Context, h *database.Handle, in *incom
 	return nil
 }
 
-// peerFailed is the error of a revision whose attachment the peer did not give (replication.md §9): a fault of
-// neither side that is worth another try.
+// peerFailed is the error of a revision whose attachment the peer did not give (replication.md §9).
 func peerFailed(what string, err error) error {
-	if e, ok := errors.AsType[*blip.Error](err); ok {
-		return statusError(tidegate.Invalid, http.StatusInternalServerError, fmt.Sprintf("error %d from %s", e.Code, what))
+	e, ok := errors.AsType[*blip.Error](err)
+	if !ok {
+		return err
+	}
+	err = statusError(tidegate.Invalid, http.StatusInternalServerError, fmt.Sprintf("error %d from %s", e.Code, what))
+	switch e.Code {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return peerBusyError{err}
 	}
 	return err
+}
+
+// peerBusyError is the error of a revision that the peer may be able to complete later.
+type peerBusyError struct{ error }
+
+func (e peerBusyError) Unwrap() error { return e.error }
+
+// attachmentRefused reports whether the answer to a revision is that we gave no attachment of it for a reason that stays. It is a
+// 500 of the peer, but sending the revision again would end no other way.
+func attachmentRefused(e *blip.Error) bool {
+	for _, what := range []string{" from getAttachment", " from proveAttachment"} {
+		code, found := strings.CutSuffix(e.Text, what)
+		if found && strings.HasPrefix(code, "error 4") && code != "error 408" && code != "error 429" {
+			return true
+		}
+	}
+	return false
 }
 
 // compressible reports whether an attachment is worth compressing: it is not if its type or its name says that it is
