@@ -11,7 +11,7 @@ import (
 // domainHTTP is the domain of errors whose code is an HTTP status (blip.md §12.1).
 const domainHTTP = "HTTP"
 
-// statusOfCode is the one table from error codes to what goes over the wire.
+// statusOfCode has the statuses of error codes, which are those of the REST API.
 var statusOfCode = [...]int{
 	tidegate.Internal:     http.StatusInternalServerError,
 	tidegate.Invalid:      http.StatusBadRequest,
