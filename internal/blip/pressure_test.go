@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,19 +112,19 @@ func TestHog(t *testing.T) {
 			p.send(uint64(i+1), 0x40, encoded("x", strings.Repeat("x", 4000)))
 		}
 		synctest.Wait()
-		got := 0
-		c, q := meet(t, Options{Budget: budget, Handle: func(r *Request) { got++; r.Release() }})
+		var got atomic.Int32
+		c, q := meet(t, Options{Budget: budget, Handle: func(r *Request) { got.Add(1); r.Release() }})
 		q.send(1, 0x20, encoded("x", strings.Repeat("x", 9000)))
 		synctest.Wait()
-		if got != 0 || hog.Context().Err() != nil {
-			t.Fatalf("%d messages came, the hog ended with %v: there was memory", got, hog.Context().Err())
+		if got.Load() != 0 || hog.Context().Err() != nil {
+			t.Fatalf("%d messages came, the hog ended with %v: there was memory", got.Load(), hog.Context().Err())
 		}
 		if err := <-hog.err; err != errMemory {
 			t.Errorf("the hog ended with %v", err)
 		}
 		synctest.Wait()
-		if got != 1 || c.Context().Err() != nil {
-			t.Errorf("%d messages came, the other connection ended with %v", got, c.Context().Err())
+		if got.Load() != 1 || c.Context().Err() != nil {
+			t.Errorf("%d messages came, the other connection ended with %v", got.Load(), c.Context().Err())
 		}
 	})
 }

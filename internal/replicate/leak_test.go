@@ -326,6 +326,26 @@ func TestNoLeaks(t *testing.T) {
 	})
 }
 
+// TestDeletedUnseen: a document is deleted out of a channel and written again without one before the client has asked for
+// the deletion. It must not keep what it has.
+func TestDeletedUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, s := range []step{{what: 4, user: 1, channels: []string{"C"}}, {what: 0, doc: 4, channels: []string{"C"}}} {
+			w.do(s)
+		}
+		w.settle()
+		synctest.Wait()
+		w.do(step{what: 3, doc: 4, channels: []string{}})
+		synctest.Wait() // the deletion is on its way
+		w.do(step{what: 0, doc: 4, channels: []string{}, some: 1})
+		w.settle()
+		for _, fault := range w.o.faults {
+			t.Error(fault)
+		}
+	})
+}
+
 // TestOracle: what it is for is seen.
 func TestOracle(t *testing.T) {
 	o := newOracle("bob")

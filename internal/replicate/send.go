@@ -63,7 +63,9 @@ func (s *subscription) load(a *answer) ([]database.Sendable, error) {
 // that, or word that there is none.
 func (s *subscription) sendRow(a *answer, i int, sent *database.Sendable, asked time.Time) error {
 	row, pull := &a.rows[i], &s.coll.c.stats().Pull
-	if isRemoval(&row.change) {
+	// A deletion that took the document out of the reader's sight is told as a removal once the document lives again, unseen:
+	// no other row will tell the peer that it is gone.
+	if c := &row.change; isRemoval(c) || c.Left && c.Deleted && sent.Doc == nil {
 		sent = &database.Sendable{Doc: removal(row, sent.Doc)}
 	}
 	if sent.Doc == nil || sent.Replaced && !s.inFilter(sent.Doc) {
