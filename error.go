@@ -95,6 +95,35 @@ func ErrorCode(err error) Code {
 	return Internal
 }
 
+// HTTPStatus is the status that stands for the code in REST answers and in BLIP errors of the domain HTTP. That of
+// a code without one is 500.
+func (c Code) HTTPStatus() int {
+	if int(c) < len(statusOfCode) {
+		return statusOfCode[c]
+	}
+	return statusOfCode[Internal]
+}
+
+// statusOfCode is the one table from error codes to HTTP statuses (gateway-rest.md §4, blip.md §12.1). They are numbers since the
+// vocabulary does not import net/http.
+var statusOfCode = [...]int{
+	Internal:     500,
+	Invalid:      400,
+	Unauthorized: 401,
+	Forbidden:    403,
+	NotFound:     404,
+	Conflict:     409,
+	Exists:       412,
+	Gone:         404,
+	TooLarge:     413,
+	TooMany:      429,
+	Unavailable:  503,
+	Canceled:     503,
+	Corrupt:      500,
+	BadType:      415,
+	NotAllowed:   405,
+}
+
 // ErrorReason returns the text a client may see: the reason of the outermost *Error, or a fixed text that
 // tells nothing about our inside.
 func ErrorReason(err error) string {

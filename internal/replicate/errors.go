@@ -11,34 +11,12 @@ import (
 // domainHTTP is the domain of errors whose code is an HTTP status (blip.md §12.1).
 const domainHTTP = "HTTP"
 
-// statusOfCode has the statuses of error codes, which are those of the REST API.
-var statusOfCode = [...]int{
-	tidegate.Internal:     http.StatusInternalServerError,
-	tidegate.Invalid:      http.StatusBadRequest,
-	tidegate.Unauthorized: http.StatusUnauthorized,
-	tidegate.Forbidden:    http.StatusForbidden,
-	tidegate.NotFound:     http.StatusNotFound,
-	tidegate.Conflict:     http.StatusConflict,
-	tidegate.Exists:       http.StatusPreconditionFailed,
-	tidegate.Gone:         http.StatusNotFound,
-	tidegate.TooLarge:     http.StatusRequestEntityTooLarge,
-	tidegate.TooMany:      http.StatusTooManyRequests,
-	tidegate.Unavailable:  http.StatusServiceUnavailable,
-	tidegate.Canceled:     http.StatusServiceUnavailable,
-	tidegate.Corrupt:      http.StatusInternalServerError,
-	tidegate.BadType:      http.StatusUnsupportedMediaType,
-	tidegate.NotAllowed:   http.StatusMethodNotAllowed,
-}
-
 // wireError is what the peer is told of an error: an HTTP status and words that tell nothing of our inside.
 func wireError(err error) (status int, text string) {
 	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 300 && e.Status < 600 {
 		return e.Status, e.Reason // chosen, with its words, by a sync function or by this package
 	}
-	if code := tidegate.ErrorCode(err); int(code) < len(statusOfCode) {
-		return statusOfCode[code], tidegate.ErrorReason(err)
-	}
-	return http.StatusInternalServerError, tidegate.ErrorReason(err)
+	return tidegate.ErrorCode(err).HTTPStatus(), tidegate.ErrorReason(err)
 }
 
 // statusError makes an error with an HTTP status that no code stands for.

@@ -8,34 +8,12 @@ import (
 	"github.com/tidegate/tidegate"
 )
 
-// statusOfCode is the one table from error codes to HTTP statuses.
-var statusOfCode = [...]int{
-	tidegate.Internal:     http.StatusInternalServerError,
-	tidegate.Invalid:      http.StatusBadRequest,
-	tidegate.Unauthorized: http.StatusUnauthorized,
-	tidegate.Forbidden:    http.StatusForbidden,
-	tidegate.NotFound:     http.StatusNotFound,
-	tidegate.Conflict:     http.StatusConflict,
-	tidegate.Exists:       http.StatusPreconditionFailed,
-	tidegate.Gone:         http.StatusNotFound,
-	tidegate.TooLarge:     http.StatusRequestEntityTooLarge,
-	tidegate.TooMany:      http.StatusTooManyRequests,
-	tidegate.Unavailable:  http.StatusServiceUnavailable,
-	tidegate.Canceled:     http.StatusServiceUnavailable,
-	tidegate.Corrupt:      http.StatusInternalServerError,
-	tidegate.BadType:      http.StatusUnsupportedMediaType,
-	tidegate.NotAllowed:   http.StatusMethodNotAllowed,
-}
-
 // errorStatus returns the HTTP status for an error: what a sync function asked for, else that of its code.
 func errorStatus(err error) int {
 	if e, ok := errors.AsType[*tidegate.Error](err); ok && e.Status >= 400 && e.Status < 600 {
 		return e.Status
 	}
-	if code := tidegate.ErrorCode(err); int(code) < len(statusOfCode) {
-		return statusOfCode[code]
-	}
-	return http.StatusInternalServerError
+	return tidegate.ErrorCode(err).HTTPStatus()
 }
 
 // statusError makes an error with a status that no code stands for.
