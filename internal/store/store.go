@@ -120,6 +120,21 @@ type RangeDeleter interface {
 	DeleteRange(r Range) error
 }
 
+// Prefetcher is an optional interface of a Store that is far away: with it the commit section reads what an Update will want for a
+// whole group of Updates in one round trip. Update asks for it by assertion.
+type Prefetcher interface {
+	// UpdateReading is Update for a function that will probably Get these keys.
+	UpdateReading(ctx context.Context, keys [][]byte, fn func(Tx) error) error
+}
+
+// UpdateReading is st.Update, told beforehand what fn will probably Get where the engine cares.
+func UpdateReading(ctx context.Context, st Store, keys func() [][]byte, fn func(Tx) error) error {
+	if p, ok := st.(Prefetcher); ok {
+		return p.UpdateReading(ctx, keys(), fn)
+	}
+	return st.Update(ctx, fn)
+}
+
 // Stats are figures of an engine for telemetry. Counters grow for the life of the process.
 type Stats struct {
 	Commits      uint64 // Updates that were made durable

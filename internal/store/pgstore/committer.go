@@ -1,0 +1,340 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// request is an Update on its way.
+type request struct {
+	ctx   context.Context
+	keys  [][]byte // that fn will probably read
+	fn    func(store.Tx) error
+	state atomic.Int32
+	err   error
+	done  chan error
+}
+
+// The states of a request.
+const (
+	queued int32 = iota
+	running
+	canceled
+)
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.UpdateReading(ctx, nil, fn)
+}
+
+// UpdateReading implements store.Prefetcher.
+func (s *Store) UpdateReading(ctx context.Context, keys [][]byte, fn func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &request{ctx: ctx, keys: keys, fn: fn, done: make(chan error, 1)}
+	if err := s.enqueue(ctx, r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(queued, canceled) {
+			return ctx.Err() // it is left to the queue, which drops it
+		}
+	}
+	return <-r.done
+}
+
+func (s *Store) enqueue(ctx context.Context, r *request) error {
+	s.enter.RLock()
+	defer s.enter.RUnlock()
+	if s.closed {
+		return store.ErrClosed
+	}
+	select {
+	case s.queue <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return store.ErrClosed
+	}
+}
+
+// commitLoop carries requests out, group by group, until the queue is closed and empty.
+func (s *Store) commitLoop(ctx context.Context) {
+	c := committer{s: s, ctx: ctx}
+	defer c.hangUp()
+	for first := range s.queue {
+		c.run(s.gather(first))
+	}
+}
+
+// gather takes what else is queued.
+func (s *Store) gather(first *request) []*request {
+	group := make([]*request, 0, 16)
+	for r, open := first, true; open && r != nil; {
+		if r.state.CompareAndSwap(queued, running) {
+			group = append(group, r)
+		}
+		if len(group) == maxGroupUpdates {
+			break
+		}
+		select {
+		case r, open = <-s.queue:
+		default:
+			r = nil
+		}
+	}
+	return group
+}
+
+// committer holds the connection that writes.
+type committer struct {
+	s      *Store
+	ctx    context.Context
+	conn   *pgxpool.Conn
+	groups int64 // committed by this process, or sent to be
+}
+
+// run carries a group out. A lost connection or a serialization failure makes it start over, for RetryFor; if it was lost while the
+// commit was under way, the writer's row says whether that came about.
+func (c *committer) run(group []*request) {
+	if len(group) == 0 {
+		return
+	}
+	give := time.Now().Add(c.s.opts.RetryFor)
+	c.groups++
+	sent := false // a COMMIT may have come about
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		var err error
+		if sent {
+			var committed bool
+			if committed, err = c.committed(); committed {
+				c.answer(group, nil)
+				return
+			}
+		}
+		if err == nil {
+			var committing bool
+			committing, err = c.attempt(group)
+			sent = sent || committing && err != nil
+			if err == nil {
+				c.answer(group, nil)
+				return
+			}
+		}
+		c.hangUp()
+		if !retryable(err) || time.Now().After(give) || pause(c.ctx, wait) != nil {
+			c.answer(group, translate("commit", err))
+			return
+		}
+	}
+}
+
+// answer tells everybody; err, if not nil, is that of the group as a whole.
+func (c *committer) answer(group []*request, err error) {
+	for _, r := range group {
+		if err != nil {
+			r.err = err
+		}
+		r.done <- r.err
+	}
+}
+
+// committed asks whether this process' last group has come about.
+func (c *committer) committed() (bool, error) {
+	if err := c.dial(); err != nil {
+		return false, err
+	}
+	// Wait for the lock: a transaction whose connection was lost may still be under way on the server.
+	done := false
+	err := pgx.BeginFunc(c.ctx, c.conn, func(t pgx.Tx) error {
+		if _, err := t.Exec(c.ctx, c.s.sql.lock); err != nil {
+			return err
+		}
+		var groups int64
+		err := t.QueryRow(c.ctx, c.s.sql.written, c.s.node).Scan(&groups)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		done = err == nil && groups >= c.groups
+		return err
+	})
+	return done, err
+}
+
+func (c *committer) dial() (err error) {
+	if c.conn == nil {
+		c.conn, err = c.s.others.Acquire(c.ctx)
+	}
+	return err
+}
+
+func (c *committer) hangUp() {
+	if c.conn != nil {
+		discard(c.conn)
+		c.conn = nil
+	}
+}
+
+// attempt runs the functions and commits. committing: the COMMIT was sent.
+func (c *committer) attempt(group []*request) (committing bool, err error) {
+	if err := c.dial(); err != nil {
+		return false, err
+	}
+	t := &tx{reader: reader{s: c.s, ctx: c.ctx, q: c.conn}, o: newOverlay(), max: c.s.opts.MaxTxBytes}
+	if t.fetched, err = c.begin(group); err != nil {
+		return false, err
+	}
+	for _, r := range group {
+		r.err = call(t, r.fn)
+		if c.conn.Conn().IsClosed() {
+			return false, errConnection
+		}
+	}
+	if len(t.o.ops) == 0 && len(t.o.seqUndo) == 0 {
+		_, err = c.conn.Exec(c.ctx, `ROLLBACK`)
+		return false, err
+	}
+	if err := c.commit(t.o); err != nil {
+		return true, err
+	}
+	c.s.counters.commits.Add(uint64(len(group)))
+	c.s.counters.syncs.Add(1)
+	c.s.counters.bytes.Add(uint64(t.o.bytes))
+	for space, last := range t.o.seqs {
+		c.s.waiters.wake(space, last)
+	}
+	return true, nil
+}
+
+var errConnection = errors.New("the connection was lost")
+
+// begin starts the transaction, takes the writers' lock and then, in a statement that begins after the lock was got and so sees all
+// that was committed under it, reads what the group will want: one round trip for all of it.
+func (c *committer) begin(group []*request) (map[string][]byte, error) {
+	var keys [][]byte
+	for _, r := range group {
+		keys = append(keys, r.keys...)
+	}
+	var b pgx.Batch
+	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
+	b.Queue(c.s.sql.lock)
+	if len(keys) > 0 {
+		b.Queue(c.s.sql.get, keys)
+	}
+	res := c.conn.SendBatch(c.ctx, &b)
+	defer res.Close()
+	for range 2 {
+		if _, err := res.Exec(); err != nil {
+			return nil, err
+		}
+	}
+	if len(keys) == 0 {
+		return map[string][]byte{}, res.Close()
+	}
+	rows, err := res.Query()
+	if err != nil {
+		return nil, err
+	}
+	fetched, err := collect(rows, len(keys))
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if _, there := fetched[string(k)]; !there {
+			fetched[string(k)] = nil
+		}
+	}
+	return fetched, res.Close()
+}
+
+// commit sends all changes and the COMMIT in one round trip.
+func (c *committer) commit(o *overlay) error {
+	s := c.s
+	var b pgx.Batch
+	for _, at := range o.ranges {
+		p := &o.ops[at]
+		b.Queue(s.sql.removeRange, p.key, p.end)
+		if first, after := spaces(p.key, p.end); first < after {
+			b.Queue(s.sql.dropSpaces, first, after)
+		}
+	}
+	var putKeys, putValues, gone [][]byte
+	for _, e := range o.between(nil, nil) { // in order of keys: fewer pages are split
+		if e.value == nil {
+			gone = append(gone, e.key)
+		} else {
+			putKeys, putValues = append(putKeys, e.key), append(putValues, e.value)
+		}
+	}
+	if len(gone) > 0 {
+		b.Queue(s.sql.remove, gone)
+	}
+	if len(putKeys) > 0 {
+		b.Queue(s.sql.upsert, putKeys, putValues)
+	}
+	changed := map[store.Space]bool{}
+	for _, ch := range o.seqUndo {
+		changed[ch.space] = true
+	}
+	var spaces, lasts []int64
+	for space := range changed {
+		last := o.seqs[space]
+		if last > 0 {
+			spaces, lasts = append(spaces, int64(space)), append(lasts, int64(last))
+		}
+		b.Queue(s.sql.notify, "tidegate_"+s.opts.Schema, fmt.Sprintf("s %d %d", space, last))
+	}
+	if len(spaces) > 0 {
+		b.Queue(s.sql.setLast, spaces, lasts)
+	}
+	b.Queue(s.sql.wrote, s.node, c.groups)
+	b.Queue(`COMMIT`)
+	res := c.conn.SendBatch(c.ctx, &b)
+	for i := range b.Len() {
+		tag, err := res.Exec()
+		if err == nil && i == b.Len()-1 && tag.String() != "COMMIT" {
+			err = fmt.Errorf("the database answered COMMIT with %s", tag)
+		}
+		if err != nil {
+			_ = res.Close()
+			return err
+		}
+	}
+	return res.Close()
+}
+
+// call runs a function in a goroutine of its own: one that panics, or ends its goroutine, ends no more than itself.
+func call(t *tx, fn func(store.Tx) error) (err error) {
+	t.begin()
+	done := make(chan error, 1)
+	go func() {
+		err := error(errGoexit)
+		defer func() {
+			if p := recover(); p != nil {
+				err = tidegate.Errorf(tidegate.Internal, "a transaction panicked: %v\n%s", p, debug.Stack())
+			}
+			done <- err
+		}()
+		err = fn(t)
+	}()
+	err = <-done
+	t.end(err == nil)
+	return err
+}
+
+var errGoexit = tidegate.Errorf(tidegate.Internal, "a transaction ended its goroutine")

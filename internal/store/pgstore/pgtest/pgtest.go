@@ -1,0 +1,125 @@
+// Package pgtest starts a PostgreSQL server for tests.
+package pgtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// Server is a PostgreSQL server on a directory and a port of its own.
+type Server struct {
+	bin, data string
+	port      int
+	run       func(name string, args ...string) error
+}
+
+// Start makes a cluster and starts it. The programs are those of Debian's package postgresql, which `make test-setup` installs; as root
+// they are run as the user postgres, since they refuse root.
+func Start() (*Server, error) {
+	bin, err := programs()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "tidegate-pg")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, data: filepath.Join(dir, "data"), port: port}
+	var as *syscall.Credential
+	if os.Getuid() == 0 {
+		if as, err = postgres(); err != nil {
+			return nil, err
+		}
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	s.run = func(name string, args ...string) error {
+		cmd := exec.Command(filepath.Join(bin, name), args...)
+		cmd.Dir = dir
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if name == "pg_ctl" { // the server it starts keeps its output open
+			cmd.Stdout, cmd.Stderr = nil, nil
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w: %s", name, err, out.String())
+		}
+		return nil
+	}
+	err = s.run("initdb", "-D", s.data, "-U", "tidegate", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
+	if err == nil {
+		err = s.Up()
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return s, nil
+}
+
+// Up starts the server, after Down or Kill.
+func (s *Server) Up() error {
+	return s.run("pg_ctl", "-D", s.data, "-w", "-t", "60", "-l", filepath.Join(s.data, "log"), "-o",
+		fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200", s.port), "start")
+}
+
+// Down stops the server as a restart does: connections are cut, transactions are rolled back.
+func (s *Server) Down() error { return s.run("pg_ctl", "-D", s.data, "-w", "-m", "fast", "stop") }
+
+// Kill ends the server without a goodbye, as a power cut would as far as connections go.
+func (s *Server) Kill() error { return s.run("pg_ctl", "-D", s.data, "-w", "-m", "immediate", "stop") }
+
+// URL names the server's database.
+func (s *Server) URL() string {
+	return fmt.Sprintf("postgres://tidegate@127.0.0.1:%d/postgres?sslmode=disable", s.port)
+}
+
+// Close stops the server and removes its files.
+func (s *Server) Close() error {
+	return errors.Join(s.Kill(), os.RemoveAll(filepath.Dir(s.data)))
+}
+
+// programs finds the directory of initdb and pg_ctl.
+func programs() (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if path, err := exec.LookPath("initdb"); err == nil {
+		found = append(found, path)
+	}
+	if len(found) == 0 {
+		return "", errors.New("PostgreSQL is not installed: run make test-setup")
+	}
+	return filepath.Dir(slices.Max(found)), nil
+}
+
+func postgres() (*syscall.Credential, error) {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, err
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

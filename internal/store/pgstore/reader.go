@@ -1,0 +1,273 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// querier is a connection with a transaction under way.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// reader reads in one transaction.
+type reader struct {
+	s    *Store
+	ctx  context.Context
+	q    querier
+	conn *pgxpool.Conn // of a View
+}
+
+// beginView takes a connection and a snapshot. It is taken now, not by the first read, so that what a View sees does not depend on
+// when it looks. A connection that has died meanwhile is replaced.
+func (s *Store) beginView(ctx context.Context) (*reader, error) {
+	give := time.Now().Add(s.opts.RetryFor)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		r, err := s.tryView(ctx)
+		if err == nil || ctx.Err() != nil || !retryable(err) || time.Now().After(give) {
+			return r, translate("read", err)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *Store) tryView(ctx context.Context) (*reader, error) {
+	conn, err := s.views.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What runs in a View is not cut off by its context: a canceled query costs the connection.
+	run := context.WithoutCancel(ctx)
+	if _, err = conn.Exec(run, s.sql.begin); err == nil {
+		_, err = conn.Exec(run, `SELECT 1 FROM pg_catalog.pg_class LIMIT 1`) // the first query takes the snapshot
+	}
+	if err != nil {
+		discard(conn)
+		return nil, err
+	}
+	return &reader{s: s, ctx: run, q: conn, conn: conn}, nil
+}
+
+// end gives the connection back.
+func (r *reader) end() {
+	if _, err := r.conn.Exec(r.ctx, `ROLLBACK`); err != nil {
+		discard(r.conn)
+		return
+	}
+	r.conn.Release()
+}
+
+// discard closes a connection of which nothing is known any more.
+func discard(conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Conn().Close(ctx)
+	conn.Release()
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Get implements store.Reader.
+func (r *reader) Get(key []byte) ([]byte, error) {
+	found, err := r.getAll([][]byte{key})
+	if err != nil {
+		return nil, err
+	}
+	return found[string(key)], nil
+}
+
+// getAll reads several keys at once.
+func (r *reader) getAll(keys [][]byte) (map[string][]byte, error) {
+	rows, err := r.q.Query(r.ctx, r.s.sql.get, keys)
+	if err != nil {
+		return nil, translate("read", err)
+	}
+	return collect(rows, len(keys))
+}
+
+func collect(rows pgx.Rows, n int) (map[string][]byte, error) {
+	found := make(map[string][]byte, n)
+	for rows.Next() {
+		var k, v []byte
+		if err := rows.Scan(&k, &v); err != nil {
+			rows.Close()
+			return nil, translate("read", err)
+		}
+		if v == nil {
+			v = []byte{}
+		}
+		found[string(k)] = v
+	}
+	return found, translate("read", rows.Err())
+}
+
+// LastSequence implements store.Reader.
+func (r *reader) LastSequence(space store.Space) (tidegate.Seq, error) {
+	var last int64
+	err := r.q.QueryRow(r.ctx, r.s.sql.last, int64(space)).Scan(&last)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return tidegate.Seq(last), translate("read sequence", err)
+}
+
+// Scan implements store.Reader.
+func (r *reader) Scan(rng store.Range) store.Iterator { return r.scan(rng) }
+
+func (r *reader) scan(rng store.Range) *iterator {
+	it := &iterator{r: r, start: bytes.Clone(rng.Start), end: bytes.Clone(rng.End), reverse: rng.Reverse, page: firstPage, at: -1}
+	if it.start == nil {
+		it.start = []byte{}
+	}
+	it.done = rng.End != nil && bytes.Compare(it.start, rng.End) >= 0
+	return it
+}
+
+var errReverseSeek = tidegate.Errorf(tidegate.Invalid, "SeekGE on a reverse range")
+
+// iterator reads a range in pages, so that nothing stays open between them.
+type iterator struct {
+	r          *reader
+	start, end []byte // what is still to be read
+	reverse    bool
+	page       int
+
+	keys, vals [][]byte
+	at         int // in the page; -1: before its first row
+	last       bool
+	done       bool
+	err        error
+}
+
+var _ store.Iterator = (*iterator)(nil)
+
+// Next implements store.Iterator.
+func (it *iterator) Next() bool {
+	if it.done {
+		return false
+	}
+	it.at++
+	if it.at < len(it.keys) {
+		return true
+	}
+	if it.last || !it.fill() {
+		it.done = true
+		return false
+	}
+	return true
+}
+
+// SeekGE implements store.Iterator.
+func (it *iterator) SeekGE(key []byte) bool {
+	switch {
+	case it.reverse:
+		it.err, it.done = errReverseSeek, true
+		return false
+	case it.done:
+		return false
+	case it.at >= 0 && it.at < len(it.keys) && bytes.Compare(it.keys[it.at], key) >= 0:
+		return true
+	}
+	for i := max(it.at, 0); i < len(it.keys); i++ {
+		if bytes.Compare(it.keys[i], key) >= 0 {
+			it.at = i
+			return true
+		}
+	}
+	if bytes.Compare(key, it.start) > 0 {
+		it.start = bytes.Clone(key)
+	}
+	if it.last || it.end != nil && bytes.Compare(it.start, it.end) >= 0 || !it.fill() {
+		it.done = true
+		return false
+	}
+	return true
+}
+
+// fill reads the next page and stands on its first row.
+func (it *iterator) fill() bool {
+	sql := it.r.s.sql.scanUp
+	if it.reverse {
+		sql = it.r.s.sql.scanDown
+	}
+	it.keys, it.vals, it.at = it.keys[:0], it.vals[:0], 0
+	rows, err := it.r.q.Query(it.r.ctx, sql, it.start, it.end, it.page)
+	if err != nil {
+		it.err = translate("scan", err)
+		return false
+	}
+	size := 0
+	for rows.Next() {
+		var k, v []byte
+		if err := rows.Scan(&k, &v); err != nil {
+			it.err = translate("scan", err)
+			rows.Close()
+			return false
+		}
+		if v == nil {
+			v = []byte{}
+		}
+		size += len(k) + len(v)
+		it.keys, it.vals = append(it.keys, k), append(it.vals, v)
+	}
+	if it.err = translate("scan", rows.Err()); it.err != nil {
+		return false
+	}
+	it.last = len(it.keys) < it.page
+	if n := len(it.keys); n > 0 {
+		if it.reverse {
+			it.end = it.keys[n-1]
+		} else {
+			it.start = append(bytes.Clone(it.keys[n-1]), 0)
+		}
+		it.page = min(2*it.page, maxPage, max(firstPage/4, pageBytes*n/max(size, 1)))
+	}
+	return len(it.keys) > 0
+}
+
+func (it *iterator) valid() bool { return !it.done && it.at >= 0 && it.at < len(it.keys) }
+
+// Key implements store.Iterator.
+func (it *iterator) Key() []byte {
+	if !it.valid() {
+		return nil
+	}
+	return it.keys[it.at]
+}
+
+// Value implements store.Iterator.
+func (it *iterator) Value() []byte {
+	if !it.valid() {
+		return nil
+	}
+	return it.vals[it.at]
+}
+
+// Err implements store.Iterator.
+func (it *iterator) Err() error { return it.err }
+
+// Close implements store.Iterator.
+func (it *iterator) Close() error {
+	it.done = true
+	return nil
+}

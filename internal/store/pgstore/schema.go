@@ -1,0 +1,109 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tidegate/tidegate"
+)
+
+// schemaVersion is that of the tables below. A later one adds a step to migrations.
+const schemaVersion = 1
+
+// statements are the texts of all SQL, with the schema's name in them.
+type statements struct {
+	lock, get, upsert, remove, removeRange       string
+	last, setLast, dropLast, dropSpaces          string
+	wrote, written                               string
+	lease, renew, release                        string
+	scanUp, scanDown                             string
+	notify, begin                                string
+	createSchema, createTables, version, noteVer string
+}
+
+// channel is the LISTEN/NOTIFY channel of a schema. Payloads: "s SPACE SEQUENCE" and "l LEASE NAME".
+func channel(schema string) string { return pgx.Identifier{"tidegate_" + schema}.Sanitize() }
+
+func statementsFor(schema string) statements {
+	in := func(text string) string {
+		return fmt.Sprintf(text, pgx.Identifier{schema}.Sanitize())
+	}
+	return statements{
+		// Who has this row locked is alone in writing, on all nodes, until its transaction has ended and can be seen.
+		lock:        in(`SELECT 1 FROM %s.writer WHERE id = 1 FOR UPDATE`),
+		get:         in(`SELECT k, v FROM %s.kv WHERE k = ANY($1)`),
+		upsert:      in(`INSERT INTO %s.kv (k, v) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (k) DO UPDATE SET v = excluded.v`),
+		remove:      in(`DELETE FROM %s.kv WHERE k = ANY($1)`),
+		removeRange: in(`DELETE FROM %s.kv WHERE k >= $1 AND k < $2`),
+		last:        in(`SELECT last FROM %s.sequences WHERE space = $1`),
+		setLast:     in(`INSERT INTO %s.sequences (space, last) SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (space) DO UPDATE SET last = excluded.last`),
+		dropSpaces:  in(`DELETE FROM %s.sequences WHERE space >= $1 AND space < $2`),
+		wrote:       in(`INSERT INTO %s.writers (node, groups, at) VALUES ($1, $2, now()) ON CONFLICT (node) DO UPDATE SET groups = excluded.groups, at = now()`),
+		written:     in(`SELECT groups FROM %s.writers WHERE node = $1`),
+		lease: in(`INSERT INTO %s.leases AS l (name, holder, epoch, expires) VALUES ($1, $2, 1, clock_timestamp() + $3::bigint * interval '1 microsecond')
+			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = l.epoch + 1, expires = excluded.expires
+			WHERE l.holder = '' OR l.expires < clock_timestamp() RETURNING epoch`),
+		renew: in(`UPDATE %s.leases SET expires = clock_timestamp() + $4::bigint * interval '1 microsecond'
+			WHERE name = $1 AND holder = $2 AND epoch = $3 AND expires > clock_timestamp()`),
+		release:      in(`UPDATE %s.leases SET holder = '' WHERE name = $1 AND holder = $2 AND epoch = $3`),
+		scanUp:       in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k LIMIT $3`),
+		scanDown:     in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k DESC LIMIT $3`),
+		notify:       `SELECT pg_notify($1, $2)`,
+		begin:        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`,
+		createSchema: in(`CREATE SCHEMA IF NOT EXISTS %s`),
+		version:      in(`SELECT max(version) FROM %s.versions`),
+		noteVer:      in(`INSERT INTO %s.versions (version) VALUES ($1) ON CONFLICT DO NOTHING`),
+		createTables: fmt.Sprintf(tables, pgx.Identifier{schema}.Sanitize()),
+	}
+}
+
+// tables are those of version 1. Values are often compressed JSON or small; toasting is left to the server.
+const tables = `
+CREATE TABLE IF NOT EXISTS %[1]s.versions  (version bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS %[1]s.kv        (k bytea PRIMARY KEY, v bytea NOT NULL);
+CREATE TABLE IF NOT EXISTS %[1]s.sequences (space bigint PRIMARY KEY, last bigint NOT NULL);
+CREATE TABLE IF NOT EXISTS %[1]s.writer    (id bigint PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS %[1]s.writers   (node text PRIMARY KEY, groups bigint NOT NULL, at timestamptz NOT NULL);
+CREATE TABLE IF NOT EXISTS %[1]s.leases    (name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires timestamptz NOT NULL);
+INSERT INTO %[1]s.writer (id) VALUES (1) ON CONFLICT DO NOTHING;
+`
+
+// migrationTries is how often two nodes that start at once may get into each other's way.
+const migrationTries = 20
+
+// migrate makes the tables. Everything is IF NOT EXISTS, and what PostgreSQL refuses when two do that at once is done again. A schema
+// of a later version is refused.
+func (s *Store) migrate(ctx context.Context) error {
+	for try := 1; ; try++ {
+		err := s.tryMigrate(ctx)
+		if try == migrationTries || !hasState(err, stateUniqueViolation, stateDuplicateTable, stateDuplicateSchema) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Store) tryMigrate(ctx context.Context) error {
+	if _, err := s.others.Exec(ctx, s.sql.createSchema); err != nil {
+		return err
+	}
+	if _, err := s.others.Exec(ctx, s.sql.createTables, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	var version *int64
+	if err := s.others.QueryRow(ctx, s.sql.version).Scan(&version); err != nil {
+		return err
+	}
+	if version != nil && *version > schemaVersion {
+		return tidegate.Errorf(tidegate.Invalid, "the schema %q was made by a newer version of tidegate (%d; this one knows %d)", s.opts.Schema, *version, schemaVersion)
+	}
+	_, err := s.others.Exec(ctx, s.sql.noteVer, schemaVersion)
+	return err
+}
