@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there: a C compiler (for the race detector), Node.js with the packages of
-# test/interop, and Java with Maven and ICU for the Couchbase Lite client there, which it builds. Run by `make test`; does
+# test/interop, PostgreSQL, and Java with Maven and ICU for the Couchbase Lite client there, which it builds. Run by `make test`; does
 # nothing on a machine that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,8 @@ command -v node >/dev/null || need+=(nodejs)
 command -v npm >/dev/null || need+=(npm)
 command -v javac >/dev/null || need+=(default-jdk-headless)
 command -v mvn >/dev/null || need+=(maven)
+# A server that the tests start for themselves; the one that Debian sets up is not used.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need+=(postgresql)
 # The library package of ICU carries its version in its name; the development package does not, and brings it.
 /sbin/ldconfig -p | grep -q 'libicui18n\.so\.' || need+=(libicu-dev)
 if ((${#need[@]})); then

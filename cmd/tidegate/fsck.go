@@ -6,21 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/gateway"
-	"github.com/tidegate/tidegate/internal/store/blob"
-	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
 const fsckHelp = `
-Usage: tidegate fsck [--data DIR] [--db NAME,…] [--blobs] [--json]
+Usage: tidegate fsck [--data DIR | --store URL] [--db NAME,…] [--blobs] [--json]
 
-Checks the data directory of a gateway that is stopped (it takes the directory's lock), and changes nothing:
+Checks the data directory of a gateway that is stopped (it takes the directory's lock), or the PostgreSQL
+database that no gateway serves from, and changes nothing:
 every document record decodes; the index of every channel is what recomputation from the documents gives;
 sequences are unique and none is above the last; bodies, attachments, grants and expiry entries agree with
 the documents. Ends with 0 if all is well and 1 if there are problems.
@@ -29,9 +27,11 @@ the documents. Ends with 0 if all is well and 1 if there are problems.
 var errProblems = errors.New("problems were found")
 
 // fsckCommand checks a data directory.
-func fsckCommand(ctx context.Context, args []string, _ env, std stdio) error {
+func fsckCommand(ctx context.Context, args []string, getenv env, std stdio) error {
 	fs := newFlags("fsck", fsckHelp, std)
 	data := fs.String("data", defaultData, "data `directory`")
+	url := fs.String("store", "", "`URL` of the PostgreSQL database that is the store (default: "+storeEnv+")")
+	schema := fs.String("store-schema", "tidegate", "PostgreSQL `schema` of the tables")
 	names := fs.String("db", "", "`names` of the databases to check, comma-separated (default all)")
 	blobs := fs.Bool("blobs", false, "also read every attachment and compare it with its hash")
 	most := fs.Int("problems", 100, "`number` of problems reported in words for each database")
@@ -43,7 +43,7 @@ func fsckCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	if *names != "" {
 		only = strings.Split(*names, ",")
 	}
-	checked, err := check(ctx, *data, database.CheckOptions{MaxProblems: *most, ReadBlobs: *blobs}, only, std)
+	checked, err := check(ctx, storeURL(*url, getenv), *schema, *data, database.CheckOptions{MaxProblems: *most, ReadBlobs: *blobs}, only, std)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func fsckCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	return err
 }
 
-func check(ctx context.Context, data string, o database.CheckOptions, names []string, std stdio) (_ []gateway.Checked, err error) {
+func check(ctx context.Context, url, schema, data string, o database.CheckOptions, names []string, std stdio) (_ []gateway.Checked, err error) {
 	level, err := telemetry.ParseLevel("warn")
 	if err != nil {
 		return nil, err
@@ -69,16 +69,12 @@ func check(ctx context.Context, data string, o database.CheckOptions, names []st
 	if err != nil {
 		return nil, err
 	}
-	st, err := pebblestore.OpenReadOnly(filepath.Join(data, storeDir), pebblestore.Options{Logger: log})
+	st, err := openForCheck(ctx, url, schema, data, log)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	files, err := blob.OpenFiles(filepath.Join(data, blobDir), blob.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return gateway.Check(ctx, st, files, o, names...)
+	return gateway.Check(ctx, st.Store, st.blobs, o, names...)
 }
 
 func printJSON(w io.Writer, checked []gateway.Checked) error {

@@ -17,8 +17,6 @@ import (
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
-	"github.com/tidegate/tidegate/internal/store/blob"
-	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
@@ -40,6 +38,9 @@ const (
 // serveFlags are the flags of serve.
 type serveFlags struct {
 	config, data, secretsKey       string
+	store, storeSchema             string
+	storeConnections               int
+	takeover                       time.Duration
 	public, admin, metrics         *string // nil: not given
 	insecureAdmin, insecureMetrics bool
 	logFormat, logLevel            string
@@ -87,6 +88,10 @@ func (g *gatewayServer) parse(args []string) error {
 	fs := newFlags("serve", serveHelp, g.std)
 	fs.StringVar(&g.config, "config", "", "config `file`, in the form of Sync Gateway 2.8 or 3.x")
 	fs.StringVar(&g.data, "data", defaultData, "data `directory`")
+	fs.StringVar(&g.store, "store", "", "`URL` of a PostgreSQL database (postgres://…) to keep everything in instead of the data directory (default: "+storeEnv+")")
+	fs.StringVar(&g.storeSchema, "store-schema", "tidegate", "PostgreSQL `schema` of the tables, made if missing")
+	fs.IntVar(&g.storeConnections, "store-connections", 32, "`number` of connections to PostgreSQL for readers; writes and leases take four more")
+	fs.DurationVar(&g.takeover, "takeover-after", defaultTakeover, "with --store: `time` after which a process that stands by takes over from one that is not heard of")
 	fs.StringVar(&g.secretsKey, "secrets-key-file", "", "`file` with the key that stored passwords are encrypted with (default: "+secretsKeyEnv+", or "+secretsKeyFile+" in the data directory)")
 	optional := func(p **string, name, usage string) {
 		fs.Func(name, usage, func(s string) error { *p = &s; return nil })
@@ -105,6 +110,9 @@ func (g *gatewayServer) parse(args []string) error {
 	fs.DurationVar(&g.shutdownTimeout, "shutdown-timeout", 30*time.Second, "`time` for running requests to finish on SIGTERM")
 	if err := parseFlags(fs, args); err != nil {
 		return err
+	}
+	if g.storeConnections < 1 || g.storeSchema == "" || g.takeover < time.Second {
+		return usageErrorf("--store-connections must be above 0, --store-schema a name, and --takeover-after at least 1s")
 	}
 	if g.cacheMiB < 1 || g.memTableMiB < 1 || g.minFreeMiB < 1 || g.shutdownTimeout <= 0 {
 		return usageErrorf("--cache-mib, --memtable-mib, --min-free-mib and --shutdown-timeout must be above 0")
@@ -203,17 +211,11 @@ func readLimited(path string, most int64) ([]byte, error) {
 // serve starts everything in the order in which it depends on each other, and stops it in the reverse order:
 // store, blobs, gateway, listeners.
 func (g *gatewayServer) serve(ctx context.Context) (err error) {
-	st, err := pebblestore.Open(filepath.Join(g.data, storeDir), pebblestore.Options{
-		CacheBytes: int64(g.cacheMiB) << 20, MemTableBytes: uint64(g.memTableMiB) << 20, MinFreeBytes: g.minFreeMiB << 20, Logger: g.log,
-	})
+	st, err := g.openStore(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	blobs, err := blob.OpenFiles(filepath.Join(g.data, blobDir), blob.Options{MinFreeBytes: g.minFreeMiB << 20})
-	if err != nil {
-		return err
-	}
 	secrets, err := g.secretKeys()
 	if err != nil {
 		return err
@@ -221,7 +223,7 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	blipStats := new(blip.Stats)
 	replications := rest.ReplicateServer(g.startup.Settings().BLIP, blipStats, g.log)
 	gw, err := gateway.Open(ctx, gateway.Options{
-		Store: st, Blobs: blobs, NodeID: st.NodeID(), Startup: g.startup, FileDatabases: g.databases, Logger: g.log, Secrets: secrets,
+		Store: st.Store, Blobs: st.blobs, NodeID: st.nodeID, Startup: g.startup, FileDatabases: g.databases, Logger: g.log, Secrets: secrets,
 		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) {
 			o.UserAgent = "tidegate/" + productVersion() + " (ISGR)"
 			return replicate.NewReplicator(replications, o)
@@ -238,11 +240,16 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	if err := g.listen(ctx, handlers); err != nil {
 		return errors.Join(err, gw.Close(ctx))
 	}
-	return g.run(ctx, gw)
+	return g.run(ctx, gw, st.held)
 }
 
 // run serves until ctx ends or something fails, then drains.
-func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
+// held, if not nil, ends when the store is somebody else's now.
+func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held context.Context) error {
+	if held == nil {
+		held = context.Background()
+	}
+	var lost error
 	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
 	for _, l := range g.listening {
 		group.Go(l.serve)
@@ -255,6 +262,9 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
 	select {
 	case <-ctx.Done():
 		g.log.Info("stopping", "because", context.Cause(ctx))
+	case <-held.Done():
+		lost = fmt.Errorf("serve from the store: %w", context.Cause(held))
+		g.log.Error("stopping: this process may not serve from the store any more", "error", lost)
 	case <-groupCtx.Done():
 	}
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), g.shutdownTimeout)
@@ -262,7 +272,7 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
 	for _, l := range g.listening {
 		l.refuse() // no new connections; those that are open go on
 	}
-	errs := []error{gw.Close(drain)}
+	errs := []error{lost, gw.Close(drain)}
 	for _, l := range g.listening {
 		errs = append(errs, l.shutdown(drain))
 	}
@@ -272,7 +282,7 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
 }
 
 // handlers makes the HTTP handlers.
-func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store, replications *replicate.Server, blipStats *blip.Stats) (*rest.Server, error) {
+func (g *gatewayServer) handlers(gw *gateway.Gateway, st *engine, replications *replicate.Server, blipStats *blip.Stats) (*rest.Server, error) {
 	admins, err := rest.AdminAccounts(g.startup, gw.Passwords())
 	if err != nil {
 		return nil, err
@@ -280,6 +290,6 @@ func (g *gatewayServer) handlers(gw *gateway.Gateway, st *pebblestore.Store, rep
 	return rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
-		AdminDeps: rest.AdminDeps{StoreStats: st.Stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
+		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
 	}), nil
 }

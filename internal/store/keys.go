@@ -24,6 +24,7 @@ import (
 //	KindSession    session id hash                    session (access)
 //	KindBlobRef    blob key, collection, doc id       the document refers to the blob (database)
 //	KindBlob       blob key                           body of a small attachment (database)
+//	KindBlobChunk  see blob.InStore                   attachments kept in the store, in chunks (blob)
 //	KindExpiry     time (8 bytes, unix ms), what      what expires then (database)
 //	KindMeta       name                               single records: database settings, feed floor …
 //	KindSequence   –                                  the last sequence of the space (engine)
@@ -48,6 +49,7 @@ const (
 	KindEvent     Kind = 0x24
 	KindBlob      Kind = 0x30
 	KindBlobRef   Kind = 0x31
+	KindBlobChunk Kind = 0x32
 	KindExpiry    Kind = 0x40
 )
 

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/store/pgstore/pgtest"
 )
 
 var (
@@ -26,16 +28,48 @@ const db = "chaos"
 // whether the store agrees with itself (I13).
 func TestI1KillUnderLoad(t *testing.T) {
 	data := t.TempDir()
+	killUnderLoad(t, *kills,
+		func() *process { return start(t, data) },
+		func() { fsck(t, "--data", data) })
+}
+
+// TestI1KillUnderLoadPostgres is the same with everything in PostgreSQL: each life is a new node, which takes over from the one that was
+// killed, and now and then the database is killed, too.
+func TestI1KillUnderLoadPostgres(t *testing.T) {
+	server, err := pgtest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	lives := 0
+	killUnderLoad(t, max(2, *kills/4),
+		func() *process {
+			if lives++; lives%2 == 0 {
+				if err := errors.Join(server.Kill(), server.Up()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return start(t, t.TempDir(), "--store", server.URL(), "--takeover-after", "2s")
+		},
+		func() { fsck(t, "--store", server.URL()) })
+}
+
+// killUnderLoad runs the lives of a gateway. open starts one on what the last one left; check looks at that while none runs.
+func killUnderLoad(t *testing.T, kills int, open func() *process, check func()) {
 	rnd := rand.New(rand.NewPCG(*seed, 0))
-	p := start(t, data)
+	p := open()
 	mustCall(t, http.MethodPut, p.admin+"/"+db+"/", map[string]any{
 		"sync": `function (doc) { channel(doc.channels); if (doc.grant) { access(doc.grant, "granted"); } }`})
 	ledger := newLedger()
 	reader := newFollower()
-	for round := range *kills {
+	for round := range kills {
 		load(t, p, ledger, reader, rnd, round)
-		fsck(t, data)
-		p = start(t, data)
+		check()
+		p = open()
 		if err := ledger.check(p); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -49,8 +83,8 @@ func TestI1KillUnderLoad(t *testing.T) {
 	if code := p.stop(); code != 0 {
 		t.Fatalf("SIGTERM: exit code %d\n%s", code, p.log)
 	}
-	fsck(t, data)
-	t.Logf("%d kills, %d acknowledged writes, %d feed entries", *kills, ledger.total, len(reader.bySeq))
+	check()
+	t.Logf("%d kills, %d acknowledged writes, %d feed entries", kills, ledger.total, len(reader.bySeq))
 }
 
 // load writes from several clients until a random number of writes was acknowledged, then kills.

@@ -99,14 +99,14 @@ func (p *process) stop() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// fsck checks the data directory with the real command.
-func fsck(t *testing.T, data string) {
+// fsck checks a store with the real command. args say which.
+func fsck(t *testing.T, args ...string) {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(bin, "fsck", "--data", data).CombinedOutput(); err != nil {
+	if out, err := exec.Command(bin, append([]string{"fsck"}, args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("tidegate fsck: %v\n%s", err, out)
 	}
 }

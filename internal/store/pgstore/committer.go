@@ -221,6 +221,10 @@ func (c *committer) attempt(group []*request) (committing bool, err error) {
 	return true, nil
 }
 
+// idleLimit makes the server end the transaction of a node that stands still with the writers' lock: a stopped process, or a link that
+// is cut without a word. It then starts over.
+const idleLimit = `SET LOCAL idle_in_transaction_session_timeout = '10s'`
+
 var errConnection = errors.New("the connection was lost")
 
 // begin starts the transaction, takes the writers' lock and then, in a statement that begins after the lock was got and so sees all
@@ -232,13 +236,14 @@ func (c *committer) begin(group []*request) (map[string][]byte, error) {
 	}
 	var b pgx.Batch
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
+	b.Queue(idleLimit)
 	b.Queue(c.s.sql.lock)
 	if len(keys) > 0 {
 		b.Queue(c.s.sql.get, keys)
 	}
 	res := c.conn.SendBatch(c.ctx, &b)
 	defer res.Close()
-	for range 2 {
+	for range 3 {
 		if _, err := res.Exec(); err != nil {
 			return nil, err
 		}

@@ -49,23 +49,23 @@ func (s *Store) tryView(ctx context.Context) (*reader, error) {
 	}
 	// What runs in a View is not cut off by its context: a canceled query costs the connection.
 	run := context.WithoutCancel(ctx)
-	if _, err = conn.Exec(run, s.sql.begin); err == nil {
-		_, err = conn.Exec(run, `SELECT 1 FROM pg_catalog.pg_class LIMIT 1`) // the first query takes the snapshot
-	}
-	if err != nil {
+	// The first query takes the snapshot; with BEGIN it is one round trip.
+	if err = conn.Conn().PgConn().Exec(run, s.sql.begin+`; SELECT 1`).Close(); err != nil {
 		discard(conn)
 		return nil, err
 	}
 	return &reader{s: s, ctx: run, q: conn, conn: conn}, nil
 }
 
-// end gives the connection back.
-func (r *reader) end() {
-	if _, err := r.conn.Exec(r.ctx, `ROLLBACK`); err != nil {
-		discard(r.conn)
-		return
-	}
-	r.conn.Release()
+// end gives the connection back; the transaction is ended behind the caller's back (see endView).
+func (r *reader) end() { r.conn.Release() }
+
+// endView ends the transaction of a View before its connection is used again. It is called beside whoever released it, who need not
+// wait for a round trip.
+func endView(conn *pgx.Conn) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return conn.PgConn().TxStatus() == 'I' || conn.PgConn().Exec(ctx, `ROLLBACK`).Close() == nil
 }
 
 // discard closes a connection of which nothing is known any more.

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
+	"github.com/tidegate/tidegate/internal/store/pebblestore"
+	"github.com/tidegate/tidegate/internal/store/pgstore"
+)
+
+// storeEnv names the store where no flag does: a URL may hold a password, which does not belong on a command line.
+const storeEnv = "TIDEGATE_STORE"
+
+// engine is an open store and what comes with it.
+type engine struct {
+	store.Store
+	stats  func() store.Stats
+	blobs  blob.Store
+	nodeID string
+	// held ends, with a cause, when this process may not serve from the store any more; nil: never.
+	held context.Context
+	end  func() // gives up what held stands for
+}
+
+// Close gives the store up and closes it.
+func (e *engine) Close() error {
+	if e.end != nil {
+		e.end()
+	}
+	return e.Store.Close()
+}
+
+// storeURL is the store that is to be used: "" is the one in the data directory.
+func storeURL(flag string, getenv env) string {
+	if flag == "" {
+		flag, _ = getenv(storeEnv)
+	}
+	return flag
+}
+
+// isPostgres reports whether a store's URL is one of PostgreSQL.
+func isPostgres(url string) bool {
+	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
+}
+
+// openStore opens the store that serve uses. With PostgreSQL it waits until no other process serves from it.
+func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
+	url := storeURL(g.store, g.getenv)
+	switch {
+	case url == "":
+		return g.openEmbedded()
+	case !isPostgres(url):
+		return nil, usageErrorf("--store: a store is named by a URL that begins with postgres://")
+	}
+	node, err := ownNodeID(g.data)
+	if err != nil {
+		return nil, err
+	}
+	st, err := pgstore.Open(ctx, url, pgstore.Options{Schema: g.storeSchema, Connections: g.storeConnections, Logger: g.log})
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	lease, err := standBy(ctx, st, g.takeover, g.log)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &engine{
+		Store: st, stats: st.Stats, blobs: blob.NewInStore(st, nil), nodeID: node, held: lease.Context(), end: lease.Release,
+	}, nil
+}
+
+func (g *gatewayServer) openEmbedded() (*engine, error) {
+	st, err := pebblestore.Open(filepath.Join(g.data, storeDir), pebblestore.Options{
+		CacheBytes: int64(g.cacheMiB) << 20, MemTableBytes: uint64(g.memTableMiB) << 20, MinFreeBytes: g.minFreeMiB << 20, Logger: g.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := blob.OpenFiles(filepath.Join(g.data, blobDir), blob.Options{MinFreeBytes: g.minFreeMiB << 20})
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &engine{Store: st, stats: st.Stats, blobs: blobs, nodeID: st.NodeID()}, nil
+}
+
+// servingLease is the lease of the one process that serves from a store, and defaultTakeover after how long another takes over from one
+// that is not heard of.
+const (
+	servingLease    = "serving"
+	defaultTakeover = 15 * time.Second
+)
+
+// standBy waits for the right to serve from the store. Several processes may wait; when the one that serves ends, or is not heard of
+// for ttl, another takes over.
+func standBy(ctx context.Context, st store.Store, ttl time.Duration, log *slog.Logger) (store.Lease, error) {
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	lease, err := st.Lease(soon, servingLease, ttl)
+	cancel()
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return lease, err
+	}
+	log.Info("another process serves from the store; standing by until it ends")
+	if lease, err = st.Lease(ctx, servingLease, ttl); err == nil {
+		log.Info("taking over")
+	}
+	return lease, err
+}
+
+// nodeFile holds the id of this node where the store has none of its own.
+const nodeFile = "node-id"
+
+// ownNodeID reads the id of this node from the data directory, and makes it at the first start.
+func ownNodeID(dir string) (string, error) {
+	path := filepath.Join(dir, nodeFile)
+	text, err := readLimited(path, 1024)
+	if errors.Is(err, fs.ErrNotExist) {
+		var id [16]byte
+		_, _ = rand.Read(id[:])
+		text = hex.AppendEncode(nil, id[:])
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			err = os.WriteFile(path, append(text, '\n'), 0o600)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the node's id: %w", err)
+	}
+	id := strings.TrimSpace(string(text))
+	if b, err := hex.DecodeString(id); err != nil || len(b) != 16 {
+		return "", fmt.Errorf("%s does not hold the id of a node (32 hexadecimal digits)", path)
+	}
+	return id, nil
+}
+
+// checkPatience is how long fsck waits for the lease of a gateway that was killed to end.
+const checkPatience = defaultTakeover + 5*time.Second
+
+// openForCheck opens the store that fsck reads: the embedded one read-only, under the lock of its directory; one in PostgreSQL as it
+// is, when nobody serves from it.
+func openForCheck(ctx context.Context, url, schema, data string, log *slog.Logger) (*engine, error) {
+	if url == "" {
+		st, err := pebblestore.OpenReadOnly(filepath.Join(data, storeDir), pebblestore.Options{Logger: log})
+		if err != nil {
+			return nil, err
+		}
+		files, err := blob.OpenFiles(filepath.Join(data, blobDir), blob.Options{})
+		if err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+		return &engine{Store: st, blobs: files}, nil
+	}
+	if !isPostgres(url) {
+		return nil, usageErrorf("--store: a store is named by a URL that begins with postgres://")
+	}
+	st, err := pgstore.Open(ctx, url, pgstore.Options{Schema: schema, Connections: 4, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	soon, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	lease, err := st.Lease(soon, servingLease, defaultTakeover)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errors.New("a gateway serves from the store: stop it first")
+	}
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &engine{Store: st, blobs: blob.NewInStore(st, nil), end: lease.Release}, nil
+}
