@@ -9,9 +9,11 @@ import (
 	"github.com/tidegate/tidegate/internal/database"
 )
 
-// DrainTimeout is how long going offline waits for running requests before the database is closed under
-// them (resync.md §1.1).
+// DrainTimeout is how long going offline waits for running requests before they are cut off (resync.md §1.1).
 const DrainTimeout = 60 * time.Second
+
+// cutGrace is how long requests that were cut off get to notice it before the database is closed under them.
+const cutGrace = time.Second
 
 // start loads the database: Offline → Starting → Online, or back to Offline with an error. r.op is held. db,
 // if not nil, is taken instead of opening one.
@@ -45,6 +47,7 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 func (r *Running) newInstance(db *database.Database) *instance {
 	inst := &instance{db: db, stopped: make(chan struct{}), idle: make(chan struct{})}
 	inst.leaving, inst.leave = context.WithCancelCause(r.g.ctx)
+	inst.cut, inst.cutOff = context.WithCancelCause(context.Background())
 	ctx, stop := context.WithCancel(r.g.ctx)
 	inst.stop = stop
 	r.g.background.Go(func() {
@@ -96,8 +99,12 @@ func (r *Running) stop(ctx context.Context, cause error) error {
 		return err
 	}
 	r.stopReplications(ctx, cause)
-	if !drained(ctx, inst) {
-		r.g.log.Warn("requests were still running; the database is closed under them", "database", r.name)
+	if !drained(ctx, inst, DrainTimeout) {
+		r.g.log.Warn("requests were still running and were cut off", "database", r.name)
+	}
+	inst.cutOff(cause)
+	if !drained(context.WithoutCancel(ctx), inst, cutGrace) {
+		r.g.log.Warn("requests do not notice that they were cut off; the database is closed under them", "database", r.name)
 	}
 	inst.stop()
 	<-inst.stopped
@@ -117,9 +124,9 @@ func (r *Running) stopReplications(ctx context.Context, cause error) {
 	r.replications.offline(ctx, cause)
 }
 
-// drained waits for the requests of an instance and reports whether all have ended.
-func drained(ctx context.Context, inst *instance) bool {
-	ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
+// drained waits for the requests of an instance, patience at most, and reports whether all have ended.
+func drained(ctx context.Context, inst *instance, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case <-inst.idle:

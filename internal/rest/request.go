@@ -36,7 +36,7 @@ type request struct {
 	coll   store.Collection
 	handle *database.Handle
 
-	ctx     context.Context // ends with the connection
+	ctx     context.Context // ends with the connection, and when the database cannot wait any longer
 	leaving context.Context // also ends when the database leaves Online: for feeds
 	release func()          // gives the database back; nil if nothing is held
 	answer  *response
