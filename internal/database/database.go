@@ -51,6 +51,7 @@ type collection struct {
 	sync        script.SyncFunction
 	borrowed    bool // sync is somebody else's to close
 	stats       *CollectionStats
+	total       *Stats // of the database
 }
 
 // Open opens the database. Invalid: a sync function does not compile. The caller runs Run and calls Close
@@ -104,7 +105,7 @@ func (db *Database) openCollections() error {
 		}
 		c := &collection{
 			space: db.space, id: o.ID, scope: o.Scope, name: o.Name, sync: o.Function, borrowed: o.Function != nil,
-			stats: db.stats.collection(o.ID, o.Scope+"."+o.Name),
+			stats: db.stats.collection(o.ID, o.Scope+"."+o.Name), total: db.stats,
 		}
 		if !c.borrowed {
 			if err := c.compile(o.Sync, script.Options{Limits: db.opts.Script, Logger: db.log}); err != nil {
