@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 )
 
@@ -22,9 +24,11 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 		return err
 	}
 	d := r.definition()
-	err := error(nil)
-	if db == nil {
+	err := r.mayServe(ctx)
+	if err == nil && db == nil {
 		db, err = r.g.open(ctx, d, r.stats)
+	} else if err != nil && db != nil {
+		err = joinClose(err, db)
 	}
 	if err == nil {
 		if err = r.g.installPrincipals(ctx, db, d); err != nil {
@@ -39,6 +43,16 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	})
 	if err == nil {
 		r.replications.online(ctx, d, db)
+		r.resumeOnline(ctx, d)
+	}
+	return err
+}
+
+// mayServe refuses to load a database whose routing is another database's (resync.md §3.7).
+func (r *Running) mayServe(ctx context.Context) error {
+	required, err := r.RequireResync(ctx)
+	if err == nil && len(required) > 0 {
+		err = tidegate.Errorf(tidegate.Unavailable, "a resync with regenerate_sequences is required before it can be online: %s", strings.Join(required, ", "))
 	}
 	return err
 }
@@ -185,7 +199,7 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	}
 	defer unlock()
 	r.mu.Lock()
-	r.byHand = true
+	r.byHand, r.onlineNext = true, false
 	state := r.state
 	r.mu.Unlock()
 	if state != Online {
@@ -243,8 +257,41 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	defer unlock()
-	if r.State() != Offline {
+	switch r.State() {
+	case Offline:
+	case Resyncing:
+		return errResyncing
+	default:
 		return nil
 	}
+	if err := r.reread(ctx); err != nil {
+		return err
+	}
+	r.warnHalfDone(ctx)
 	return r.start(ctx, nil)
+}
+
+// warnHalfDone says that an offline resync did not come to its end (resync.md §3.5).
+func (r *Running) warnHalfDone(ctx context.Context) {
+	st, err := database.ReadResyncStatus(ctx, r.g.opts.Store, r.definition().Space)
+	if err == nil && st.Mode == database.ResyncOffline && st.State != database.ResyncCompleted {
+		r.g.log.Warn("the database comes online though its resync has not come to its end: some documents are routed by the old function, some by the new one",
+			"database", r.name, "resync", st.ID, "processed", st.DocsProcessed, "documents", st.DocsTotal)
+	}
+}
+
+// reread takes over the definition as it is stored, which another node may have changed. r.op is held.
+func (r *Running) reread(ctx context.Context) error {
+	d := r.definition()
+	stored, err := r.g.stored(ctx, d)
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err = err
+		return err
+	}
+	if stored != nil && stored.Generation > d.Generation {
+		r.adopt(stored)
+	}
+	return nil
 }

@@ -21,17 +21,19 @@ type Running struct {
 
 	replications *Replications
 
-	mu        sync.Mutex // guards what follows
-	state     State
-	moved     chan struct{} // closed and replaced at every move
-	err       error         // why it is not online, if it failed
-	def       *definition
-	settings  config.Settings
-	inst      *instance // the open database; nil unless Online or Stopping
-	reloading bool      // it goes to Offline only to come back at once
-	byHand    bool      // taken offline over the API
-	deleted   bool
-	auth      access.Stats // of the instances that are closed
+	mu         sync.Mutex // guards what follows
+	state      State
+	moved      chan struct{} // closed and replaced at every move
+	err        error         // why it is not online, if it failed
+	def        *definition
+	settings   config.Settings
+	inst       *instance  // the open database; nil unless Online or Stopping
+	reloading  bool       // it goes to Offline only to come back at once
+	byHand     bool       // taken offline over the API
+	resync     *resyncRun // that runs here; nil: none does
+	onlineNext bool       // a config that came during an offline resync says that it comes online afterwards
+	deleted    bool
+	auth       access.Stats // of the instances that are closed
 }
 
 // instance is a database that is open: one run from Starting to Offline.
@@ -115,6 +117,10 @@ func (r *Running) Created() time.Time { return r.definition().Created }
 
 // Updated is when the config was last changed.
 func (r *Running) Updated() time.Time { return r.definition().Updated }
+
+// ResyncDue lists the collections, as "scope.collection", whose sync function has changed since all of their documents
+// were last routed by one (resync.md §2).
+func (r *Running) ResyncDue() []string { return r.definition().ResyncDue }
 
 // StorageID is what the data are found by, besides the name, when the database is deleted and made again.
 func (r *Running) StorageID() string { return r.definition().StorageID }

@@ -57,6 +57,9 @@ func (r *request) pathVar(name string) (string, error) {
 
 // docID returns the {docid} of the path.
 func (r *request) docID() (string, error) {
+	if r.route.pattern == "/{ks}/"+aliasDoc {
+		return aliasDoc, nil
+	}
 	id, err := r.pathVar("docid")
 	if err != nil {
 		return "", err

@@ -230,6 +230,11 @@ func (s *Server) openHandle(r *request) error {
 	if r.running == nil || r.route.has(anyState) || !strings.HasPrefix(r.route.pattern, "/{ks}") {
 		return nil
 	}
+	return s.makeHandle(r)
+}
+
+// makeHandle makes the Handle of a request that was counted in.
+func (s *Server) makeHandle(r *request) error {
 	var err error
 	if r.coll, err = s.collection(r); err != nil {
 		return err
