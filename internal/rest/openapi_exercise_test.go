@@ -52,6 +52,7 @@ func (e *exercise) run() {
 	e.tools()
 	e.compaction()
 	e.states()
+	e.resync()
 }
 
 // start makes a server with everything that its endpoints need.
