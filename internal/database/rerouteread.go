@@ -21,7 +21,11 @@ type docReader struct {
 
 // read reads the documents after an ID ("": from the first) of a collection from a snapshot.
 func (d docReader) read(r store.Reader, c *collection, after string) (*docPage, error) {
-	docPrefix := store.NewKey(c.space, store.KindDoc).Collection(c.id)
+	physical, err := c.physical(r)
+	if err != nil {
+		return nil, err
+	}
+	docPrefix := c.docPrefix(physical)
 	bodyPrefix := store.NewKey(c.space, store.KindBody).Collection(c.id)
 	rng, bodyRng := store.Prefix(docPrefix), store.Prefix(bodyPrefix)
 	if after != "" {
@@ -76,12 +80,9 @@ func (d *storedDoc) size() int {
 
 // readStored reads one document with its bodies; nil if there is none.
 func readStored(r store.Reader, c *collection, id string) (*storedDoc, error) {
-	stored, err := r.Get(c.docKey(id))
-	if err != nil {
-		return nil, fmt.Errorf("read document: %w", err)
-	}
-	if stored == nil {
-		return nil, nil
+	stored, err := c.stored(r, id)
+	if stored == nil || err != nil {
+		return nil, err
 	}
 	d := &storedDoc{id: id, record: bytes.Clone(stored)}
 	prefix := c.bodyPrefix(id)
