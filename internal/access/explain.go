@@ -186,7 +186,11 @@ func (x *explainer) documents(principal string, since tidegate.Seq) (docGranters
 		to[name].add(g)
 	}
 	rows := 0
-	err := eachGrant(x.rd, x.r.cfg.Space, principal, func(coll store.Collection, docID string, set grantSet) error {
+	routing, err := x.r.routes.Read(x.rd)
+	if err != nil {
+		return d, err
+	}
+	err = eachGrant(x.rd, x.r.cfg.Space, routing, principal, func(coll store.Collection, docID string, set grantSet) error {
 		if rows++; rows%checkEvery == 0 && x.ctx.Err() != nil {
 			return x.ctx.Err()
 		}
@@ -205,15 +209,19 @@ func (x *explainer) documents(principal string, since tidegate.Seq) (docGranters
 	return d, err
 }
 
-// eachGrant calls fn with what each document grants to a principal.
-func eachGrant(rd store.Reader, space store.Space, principal string, fn func(coll store.Collection, docID string, set grantSet) error) error {
+// eachGrant calls fn with what each document grants to a principal by the generations that are live.
+func eachGrant(rd store.Reader, space store.Space, routing *store.Routing, principal string, fn func(coll store.Collection, docID string, set grantSet) error) error {
 	prefix := store.NewKey(space, store.KindGrant).Name(principal)
 	it := rd.Scan(store.Prefix(prefix))
 	defer it.Close()
 	for it.Next() {
-		coll, rest, err := store.CutCollection(it.Key()[len(prefix):])
+		physical, rest, err := store.CutCollection(it.Key()[len(prefix):])
 		if err != nil {
 			return err
+		}
+		coll, live := routing.Logical(physical)
+		if !live {
+			continue
 		}
 		docID, _, err := store.CutName(rest)
 		if err != nil {
