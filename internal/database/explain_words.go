@@ -19,7 +19,7 @@ const (
 // sentences puts the explanation into words, the verdict first.
 func (e *Explanation) sentences() []string {
 	all := e.verdictInWords()
-	if e.Principal.Exists && e.Document.Exists {
+	if e.Principal.Exists && !e.Principal.Disabled && e.Document.Exists {
 		all = append(all, e.branchesInWords()...)
 		all = append(all, e.lossesInWords()...)
 	}
