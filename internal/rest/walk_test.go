@@ -74,6 +74,7 @@ var policy = map[listener]string{
 		db      GET /{ks}/_all_docs, HEAD /{ks}/_all_docs, POST /{ks}/_all_docs
 		db      GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes
 		db      POST /{ks}/_purge, GET /{ks}/_raw/{docid}, GET /{ks}/_revtree/{docid}, GET /{ks}/_dumpchannel/{channel}
+		db      GET /{ks}/_explain
 		db      POST /{db}/_repair, POST /{db}/_vacuum
 		db      GET /{db}/_replication/, HEAD /{db}/_replication/, POST /{db}/_replication/
 		db      GET /{db}/_replication/{id}, HEAD /{db}/_replication/{id}, PUT /{db}/_replication/{id}, POST /{db}/_replication/{id}
