@@ -50,6 +50,7 @@ func commands() []command {
 	return []command{
 		{"serve", "run a gateway", serveCommand},
 		{"replicate", "copy a database of a gateway to or from another gateway, and show how it goes", replicateCommand},
+		{"resync", "run a changed sync function over what is stored, and show how it goes", resyncCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},

@@ -84,7 +84,7 @@ func BenchmarkRebuild(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		err := r.cfg.Store.View(b.Context(), func(rd store.Reader) error {
-			docs, err := scanGrants(rd, testSpace, "user:bob")
+			docs, err := scanGrants(rd, testSpace, nil, "user:bob")
 			if err == nil {
 				rebuild(newRecord(time.Time{}), docs, 1, time.Hour, time.Now())
 			}

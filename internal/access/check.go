@@ -18,6 +18,9 @@ func Check(rd store.Reader, space store.Space, problem func(what string)) (princ
 	if c.last, err = rd.LastSequence(space); err != nil {
 		return 0, 0, err
 	}
+	if c.routing, err = store.ReadRouting(rd, space); err != nil {
+		return 0, 0, err
+	}
 	err = c.each(store.KindPrincipal, func(principal string, value []byte) error {
 		principals++
 		return c.principal(principal, value)
@@ -34,6 +37,9 @@ func Check(rd store.Reader, space store.Space, problem func(what string)) (princ
 	if err != nil {
 		return 0, 0, err
 	}
+	if err := c.nextMarks(); err != nil {
+		return 0, 0, err
+	}
 	err = c.each(store.KindSession, func(_ string, value []byte) error {
 		sessions++
 		if _, err := decodeSession(value); err != nil {
@@ -47,6 +53,7 @@ func Check(rd store.Reader, space store.Space, problem func(what string)) (princ
 type checker struct {
 	rd      store.Reader
 	space   store.Space
+	routing *store.Routing
 	last    tidegate.Seq
 	problem func(string)
 }
@@ -70,6 +77,24 @@ func (c *checker) each(kind store.Kind, f func(name string, value []byte) error)
 	return it.Err()
 }
 
+// nextMarks checks the marks that runs of resync leave.
+func (c *checker) nextMarks() error {
+	it := c.rd.Scan(store.Prefix(store.NewKey(c.space, store.KindNextMark)))
+	defer it.Close()
+	for it.Next() {
+		run, rest, err := store.CutCollection(it.Key()[store.Header:])
+		if err == nil {
+			_, _, err = store.CutName(rest)
+		}
+		n := uint32(run)
+		known := c.routing != nil && n != 0 && (n == c.routing.Run || n == c.routing.Marks || n == c.routing.Dropped)
+		if m, bad := decodeMark(it.Value()); err != nil || bad != nil || m.first > m.last || !known {
+			c.problem(fmt.Sprintf("the mark %x of a resync makes no sense", it.Key()[store.Header:]))
+		}
+	}
+	return it.Err()
+}
+
 // principal checks one record.
 func (c *checker) principal(principal string, value []byte) error {
 	rec, err := decodeRecord(value)
@@ -80,11 +105,11 @@ func (c *checker) principal(principal string, value []byte) error {
 	if rec.seq > c.last || rec.since > c.last {
 		c.report(principal, "its sequence is in the future")
 	}
-	marked, err := c.rd.Get(invalidRow(c.space, principal))
-	if err != nil || marked != nil {
+	m, err := readMarks(c.rd, c.space, c.routing, principal)
+	if err != nil || m.own != nil || m.next != nil {
 		return err
 	}
-	docs, err := scanGrants(c.rd, c.space, principal)
+	docs, err := scanGrants(c.rd, c.space, c.routing, principal)
 	if tidegate.ErrorCode(err) == tidegate.Corrupt {
 		c.report(principal, "a grant to it does not decode")
 		return nil

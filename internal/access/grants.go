@@ -158,8 +158,11 @@ func decodeMark(b []byte) (pendingMark, error) {
 
 // mark notes that a principal must be rebuilt as of seq. The lowest sequence stays until the rebuild.
 func mark(tx store.Tx, space store.Space, principal string, seq tidegate.Seq) error {
-	key := invalidRow(space, principal)
-	m := pendingMark{first: seq, last: seq}
+	return markRow(tx, invalidRow(space, principal), pendingMark{first: seq, last: seq})
+}
+
+// markRow unites a mark with the one that is stored.
+func markRow(tx store.Tx, key store.Key, m pendingMark) error {
 	b, err := tx.Get(key)
 	if err != nil {
 		return err
@@ -169,7 +172,7 @@ func mark(tx store.Tx, space store.Space, principal string, seq tidegate.Seq) er
 		if err != nil {
 			return err
 		}
-		m = pendingMark{first: min(was.first, seq), last: max(was.last, seq)}
+		m = pendingMark{first: min(was.first, m.first), last: max(was.last, m.last)}
 	}
 	return tx.Put(key, m.encode())
 }

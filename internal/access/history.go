@@ -21,7 +21,10 @@ const (
 
 // Span is the sequences from Start (included) to End (excluded) during which something was held. End 0: it
 // is held now.
-type Span struct{ Start, End tidegate.Seq }
+type Span struct {
+	Start tidegate.Seq `json:"start"`
+	End   tidegate.Seq `json:"end,omitempty"`
+}
 
 // history are the names that a principal no longer has, or had with a break.
 type history map[string]loss

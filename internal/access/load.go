@@ -209,7 +209,8 @@ func (r *Registry) assembled(ctx context.Context, assemble func(store.Reader) (*
 type rebuilt struct {
 	principal string
 	record    []byte // stored before; nil: none
-	mark      []byte
+	routing   *store.Routing
+	marks     marks
 	next      *record
 }
 
@@ -263,20 +264,25 @@ func (r *Registry) read(rd store.Reader, principal string, todo *[]rebuilt) (*re
 	if err != nil {
 		return nil, err
 	}
-	marked, err := rd.Get(invalidRow(r.cfg.Space, principal))
-	if err != nil || marked == nil {
+	routing, err := r.routes.Read(rd)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readMarks(rd, r.cfg.Space, routing, principal)
+	if err != nil {
+		return nil, err
+	}
+	first, marked, err := m.first()
+	if err != nil || !marked {
 		return rec, err
 	}
-	m, err := decodeMark(marked)
+	docs, err := scanGrants(rd, r.cfg.Space, routing, principal)
 	if err != nil {
 		return nil, err
 	}
-	docs, err := scanGrants(rd, r.cfg.Space, principal)
-	if err != nil {
-		return nil, err
-	}
-	next := rebuild(rec, docs, m.first, r.cfg.HistoryWindow, r.cfg.Now())
-	*todo = append(*todo, rebuilt{principal, bytes.Clone(stored), bytes.Clone(marked), next})
+	next := rebuild(rec, docs, first, r.cfg.HistoryWindow, r.cfg.Now())
+	m = marks{bytes.Clone(m.own), bytes.Clone(m.next)}
+	*todo = append(*todo, rebuilt{principal, bytes.Clone(stored), routing, m, next})
 	r.warnOfChannels(principal, next)
 	return next, nil
 }
@@ -285,26 +291,41 @@ func (r *Registry) read(rd store.Reader, principal string, todo *[]rebuilt) (*re
 // since it was read.
 func (r *Registry) saveAll(tx store.Tx, todo []rebuilt) error {
 	for _, b := range todo {
-		key, markKey := principalRow(r.cfg.Space, b.principal), invalidRow(r.cfg.Space, b.principal)
-		stored, err := tx.Get(key)
-		if err != nil {
-			return err
-		}
-		marked, err := tx.Get(markKey)
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(stored, b.record) || !bytes.Equal(marked, b.mark) {
-			return errMoved
-		}
-		if err := tx.Put(key, b.next.encode()); err != nil {
-			return err
-		}
-		if err := tx.Delete(markKey); err != nil {
+		if err := r.save(tx, &b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *Registry) save(tx store.Tx, b *rebuilt) error {
+	routing, err := r.routes.Read(tx)
+	if err != nil {
+		return err
+	}
+	key := principalRow(r.cfg.Space, b.principal)
+	stored, err := tx.Get(key)
+	if err != nil {
+		return err
+	}
+	m, err := readMarks(tx, r.cfg.Space, routing, b.principal)
+	if err != nil {
+		return err
+	}
+	// Grants that are live now, or count no more, are other ones under another routing.
+	if !store.SameRouting(routing, b.routing) || !bytes.Equal(stored, b.record) ||
+		!bytes.Equal(m.own, b.marks.own) || !bytes.Equal(m.next, b.marks.next) {
+		return errMoved
+	}
+	if err := tx.Put(key, b.next.encode()); err != nil {
+		return err
+	}
+	if m.next != nil {
+		if err := tx.Delete(nextMarkRow(r.cfg.Space, routing.Marks, b.principal)); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(invalidRow(r.cfg.Space, b.principal))
 }
 
 // warnOfChannels tells the log of a principal with very many channels.

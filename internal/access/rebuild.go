@@ -13,16 +13,20 @@ type granted struct {
 	roles    tidegate.Grants
 }
 
-// scanGrants reads what all documents grant to a principal.
-func scanGrants(rd store.Reader, space store.Space, principal string) (granted, error) {
+// scanGrants reads what all documents grant to a principal by the generations that are live.
+func scanGrants(rd store.Reader, space store.Space, routing *store.Routing, principal string) (granted, error) {
 	g := granted{channels: map[store.Collection]tidegate.Grants{}, roles: tidegate.Grants{}}
 	prefix := store.NewKey(space, store.KindGrant).Name(principal)
 	it := rd.Scan(store.Prefix(prefix))
 	defer it.Close()
 	for it.Next() {
-		coll, _, err := store.CutCollection(it.Key()[len(prefix):])
+		physical, _, err := store.CutCollection(it.Key()[len(prefix):])
 		if err != nil {
 			return g, err
+		}
+		coll, live := routing.Logical(physical)
+		if !live {
+			continue
 		}
 		set, err := decodeGrants(it.Value())
 		if err != nil {

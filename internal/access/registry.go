@@ -83,6 +83,7 @@ func orDefault[T int | time.Duration](v, def T) T {
 type Registry struct {
 	cfg       Config
 	passwords *Passwords
+	routes    *store.RoutingCache
 	stripes   *stripes // loads of one user wait for each other
 
 	mu       sync.Mutex // guards what follows
@@ -100,7 +101,7 @@ type Registry struct {
 func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	cfg = cfg.withDefaults()
 	r := &Registry{
-		cfg: cfg, passwords: cfg.Passwords, stripes: newStripes(),
+		cfg: cfg, passwords: cfg.Passwords, stripes: newStripes(), routes: store.NewRoutingCache(cfg.Space),
 		users:    newLRU[string, *User](cfg.UserCacheSize),
 		roles:    newLRU[string, *role](cfg.UserCacheSize),
 		watched:  newWatches(),
@@ -169,6 +170,9 @@ func (r *Registry) invalidate(principals []string, seen tidegate.Seq) {
 
 // forget does what invalidate does, but for calling those whom it returns.
 func (r *Registry) forget(principals []string, seen tidegate.Seq) (woken []*watcher) {
+	if slices.Contains(principals, allPrincipals) {
+		return r.dropAll(seen)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lastSeen = max(r.lastSeen, seen)

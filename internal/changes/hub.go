@@ -31,9 +31,10 @@ const (
 // Hub follows one database, keeps its recent changes in memory and wakes the feeds that they concern. It is
 // safe for concurrent use.
 type Hub struct {
-	st    store.Store
-	space store.Space
-	opts  HubOptions
+	st     store.Store
+	space  store.Space
+	routes *store.RoutingCache
+	opts   HubOptions
 
 	// stepping is held by who reads new rows from the store: Run, or a feed in a hurry. Only its holder writes
 	// what mu guards, waiters apart.
@@ -67,7 +68,7 @@ func NewHub(st store.Store, space store.Space, opts HubOptions) *Hub {
 		opts.Wakeups = new(atomic.Int64)
 	}
 	h := &Hub{
-		st: st, space: space, opts: opts,
+		st: st, space: space, routes: store.NewRoutingCache(space), opts: opts,
 		stepping: make(chan struct{}, 1),
 		waiters:  make(waitLists),
 		ring:     ring{maxEntries: opts.RingEntries, maxBytes: opts.RingBytes},
@@ -146,6 +147,19 @@ func (h *Hub) setCollections(change func([]store.Collection) []store.Collection)
 	}
 }
 
+// Refresh empties what is kept in memory, and wakes every feed. Call it after rows were changed at sequences that
+// readers may have passed, as an offline resync does.
+func (h *Hub) Refresh() {
+	h.stepping <- struct{}{}
+	defer func() { <-h.stepping }()
+	h.mu.Lock()
+	h.ring.reset(h.last)
+	h.events = max(h.events, h.last)
+	woken := h.waiters.all()
+	h.mu.Unlock()
+	h.wake(woken)
+}
+
 // Forget drops a purged document from what is kept in memory. Call it after the purge was committed.
 func (h *Hub) Forget(coll store.Collection, docID string) {
 	h.stepping <- struct{}{}
@@ -210,8 +224,12 @@ func (h *Hub) read(r store.Reader, b *batch) error {
 	if b.reset {
 		return nil
 	}
+	routing, err := h.routes.Read(r)
+	if err != nil {
+		return err
+	}
 	for _, coll := range h.colls {
-		if err := h.readEntries(r, b, coll); err != nil {
+		if err := h.readEntries(r, b, coll, routing.Live(coll)); err != nil {
 			return err
 		}
 	}
@@ -243,9 +261,9 @@ func (h *Hub) readEvents(r store.Reader, b *batch) error {
 	return it.Err()
 }
 
-// readEntries reads the new rows of channel "*" of a collection.
-func (h *Hub) readEntries(r store.Reader, b *batch, coll store.Collection) error {
-	it := r.Scan(rowRange(h.space, coll, tidegate.AllChannels, b.from+1, b.to))
+// readEntries reads the new rows of channel "*" of a collection, whose rows have the physical number.
+func (h *Hub) readEntries(r store.Reader, b *batch, coll, physical store.Collection) error {
+	it := r.Scan(rowRange(h.space, physical, tidegate.AllChannels, b.from+1, b.to))
 	defer it.Close()
 	for it.Next() {
 		seq, err := keySeq(it.Key())

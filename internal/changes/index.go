@@ -28,10 +28,11 @@ type DocState struct {
 }
 
 // WriteIndex moves a document's rows from old (nil: it was not there) to new (nil: it is purged), inside the
-// transaction that stores the document.
+// transaction that stores the document. coll is the physical number of the generation (store.Routing).
 //
 // Rows of channels that the document is in move to new.Seq; removals that were there before stay at theirs;
-// channels that are in old and not in new lose their row. Each write of a document has its own sequence.
+// channels that are in old and not in new lose their row. Each write of a document has its own sequence; only an
+// offline resync moves rows at the sequence that the document has (resync.md §3.6).
 func WriteIndex(tx store.Tx, space store.Space, coll store.Collection, docID string, old, new *DocState) error {
 	w := indexWriter{tx: tx, key: store.NewKey(space, store.KindChannel).Collection(coll)}
 	w.prefix = len(w.key)

@@ -26,7 +26,11 @@ type page struct {
 // open prepares a page.
 func (p *page) open() error {
 	f := p.f
-	p.rows = &indexRows{r: p.r, space: f.h.space, coll: f.req.Collection}
+	routing, err := f.h.routes.Read(p.r)
+	if err != nil {
+		return err
+	}
+	p.rows = &indexRows{r: p.r, space: f.h.space, coll: routing.Live(f.req.Collection)}
 	if states, ok := f.hist.(States); ok && f.docs != nil && len(f.docs) <= maxLookups {
 		rows, err := p.lookUp(states)
 		if err != nil {

@@ -83,8 +83,8 @@ type rowReader interface {
 type indexRows struct {
 	r     store.Reader
 	space store.Space
-	coll  store.Collection
-	buf   []byte // values of a fill, one after the other
+	coll  store.Collection // physical
+	buf   []byte           // values of a fill, one after the other
 	ends  []int
 	read  int // rows, in all fills
 

@@ -32,6 +32,7 @@ type Settings struct {
 	DisablePublicAllDocs  bool
 	Offline               bool // starts offline
 	ReadOnly              bool
+	ResyncConcurrency     int // documents at once; 0: as many as there are processors
 	MaxAttachmentBytes    int64
 	DeltaSync             bool          // deltas are sent and taken
 	DeltaMaxAge           time.Duration // how old a revision may be that a delta is made from; 0 = no deltas
@@ -109,6 +110,7 @@ func (d *Database) Settings() Settings {
 		DisablePublicAllDocs:  value(d.DisablePublicAllDocs),
 		Offline:               value(d.Offline),
 		ReadOnly:              value(d.ReadOnly),
+		ResyncConcurrency:     value(d.ResyncConcurrency),
 		MaxAttachmentBytes:    or(d.MaxAttachmentBytes, DefaultMaxAttachmentBytes),
 		DeltaSync:             value(value(d.DeltaSync).Enabled),
 		DeltaMaxAge:           time.Duration(or(value(d.DeltaSync).RevMaxAgeSeconds, defaultRevMaxAge)) * time.Second,

@@ -91,7 +91,11 @@ func (w *allDocsWalk) page(r store.Reader) error {
 	if w.o.Keys != nil {
 		return w.keyPage(r)
 	}
-	prefix := store.NewKey(w.h.db.space, store.KindDoc).Collection(w.h.coll.id)
+	physical, err := w.h.coll.physical(r)
+	if err != nil {
+		return err
+	}
+	prefix := w.h.coll.docPrefix(physical)
 	rng, ok := w.span(prefix)
 	if !ok {
 		w.done = true
@@ -160,15 +164,19 @@ func (w *allDocsWalk) span(prefix store.Key) (rng store.Range, ok bool) {
 
 // keyPage answers the keys that were asked for.
 func (w *allDocsWalk) keyPage(r store.Reader) error {
+	r, err := w.h.coll.routes.Pin(r)
+	if err != nil {
+		return err
+	}
 	for w.keys < len(w.o.Keys) && w.left != 0 {
 		if w.full() {
 			return nil
 		}
 		id := w.o.Keys[w.keys]
 		w.keys++
-		stored, err := r.Get(w.h.coll.docKey(id))
+		stored, err := w.h.coll.stored(r, id)
 		if err != nil {
-			return fmt.Errorf("read document: %w", err)
+			return err
 		}
 		if stored == nil {
 			w.add(AllDocsRow{ID: id, Err: tidegate.ErrMissing})

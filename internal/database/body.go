@@ -107,11 +107,7 @@ var errBody = tidegate.Errorf(tidegate.Corrupt, "a stored revision does not make
 // hasAttachments reports whether a stored body has attachments, without decoding it.
 func hasAttachments(b []byte) bool { return len(b) > 1 && b[1]&bodyAttachments != 0 }
 
-// The keys of a collection's documents.
-func (c *collection) docKey(id string) store.Key {
-	return store.NewKey(c.space, store.KindDoc).Collection(c.id).Name(id)
-}
-
+// The keys of a collection's bodies and local documents.
 func (c *collection) bodyKey(id string, rev tidegate.RevID) store.Key {
 	k := c.bodyPrefix(id)
 	var text [tidegate.MaxRevIDLen + 1]byte

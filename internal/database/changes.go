@@ -190,7 +190,7 @@ func (h *Handle) entryDoc(r store.Reader, c *tidegate.Change) (*Document, error)
 	if len(c.Revs) == 0 {
 		return nil, nil
 	}
-	stored, err := r.Get(h.coll.docKey(c.ID))
+	stored, err := h.coll.stored(r, c.ID)
 	if err != nil || stored == nil {
 		return nil, err // nil: purged meanwhile
 	}

@@ -93,6 +93,8 @@ type checker struct {
 	r      store.Reader
 	report *CheckReport
 
+	routing   *store.Routing
+	lastRun   tidegate.Seq            // the last sequence that the run under way gave out
 	seqs      map[tidegate.Seq]string // who has which sequence
 	seed      maphash.Seed
 	expected  map[uint64]struct{} // hashes of the keys of rows that records and local documents give
@@ -115,7 +117,7 @@ func (c *checker) run(r store.Reader) error {
 		return err
 	}
 	steps := []func() error{
-		c.readExpiries, c.checkDocs, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs, c.checkContent,
+		c.readGenerations, c.readExpiries, c.checkDocs, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs, c.checkContent,
 		c.checkAccess,
 	}
 	for _, step := range steps {
@@ -167,42 +169,62 @@ func (c *checker) checkDocs() error {
 		if coll == nil {
 			return nil
 		}
-		c.report.Documents++
+		g := c.generation(coll.id)
+		switch g.standing {
+		case genUnknown:
+			c.problem(CheckKey, "document %q is in generation %d, which there is not", id, coll.id)
+			return nil
+		case genOld:
+			c.checkOldDoc(g, id, value)
+			return nil
+		}
 		rec, err := parseRecord(value)
 		if err != nil || len(after) > 0 {
 			c.problem(CheckRecord, "document %q: %v", id, err)
 			return nil
 		}
-		if rec.flags()&recDeleted != 0 {
-			c.report.Tombstones++
+		if g.standing == genNext {
+			err = c.checkNext(g, id, rec)
+		} else {
+			err = c.checkLive(g, id, rec)
 		}
-		if rec.flags()&recConflict != 0 {
-			c.report.Conflicts++
+		if err != nil {
+			return err
 		}
-		c.checkSequences(id, rec)
+		c.checkSequences(g, id, rec)
 		c.checkRecord(id, rec)
-		if err := c.checkLeaves(coll, id, rec); err != nil {
+		if err := c.checkEntries(g, id, rec); err != nil {
 			return err
 		}
-		if err := c.checkEntries(coll, id, rec); err != nil {
+		if err := c.checkDocGrants(g, id, rec); err != nil {
 			return err
 		}
-		if err := c.checkDocGrants(coll, id, rec); err != nil {
-			return err
-		}
-		return c.checkDocExpiry(coll, id, rec)
+		return c.checkDocExpiry(g.coll, id, rec)
 	})
 }
 
-// checkSequences checks that the document has its sequence alone, and that nothing in it is younger.
-func (c *checker) checkSequences(id string, rec *record) {
-	if rec.seq > c.report.LastSequence {
-		c.problem(CheckSequence, "document %q: sequence %d is above the last, %d", id, rec.seq, c.report.LastSequence)
+// checkLive checks what is asked of records of the live generation only.
+func (c *checker) checkLive(g generation, id string, rec *record) error {
+	c.report.Documents++
+	if rec.flags()&recDeleted != 0 {
+		c.report.Tombstones++
+	}
+	if rec.flags()&recConflict != 0 {
+		c.report.Conflicts++
 	}
 	if other, taken := c.seqs[rec.seq]; taken {
 		c.problem(CheckSequence, "documents %q and %q both have sequence %d", id, other, rec.seq)
 	}
 	c.seqs[rec.seq] = id
+	return c.checkLeaves(g.coll, id, rec)
+}
+
+// checkSequences checks that no sequence in the document is in the future, and that nothing in it is younger than it. Only
+// grants may be, which an offline resync makes at a sequence of its own.
+func (c *checker) checkSequences(g generation, id string, rec *record) {
+	if rec.seq > g.last {
+		c.problem(CheckSequence, "document %q: sequence %d is above the last, %d", id, rec.seq, g.last)
+	}
 	for _, ch := range rec.channels {
 		last := tidegate.Seq(0)
 		for _, p := range ch.periods {
@@ -210,7 +232,7 @@ func (c *checker) checkSequences(id string, rec *record) {
 			if end == 0 {
 				end = rec.seq + 1
 			}
-			if p.Start < last || p.Start == 0 || end <= p.Start || p.Start > rec.seq || p.End > rec.seq {
+			if p.Start < last || p.Start == 0 || end < p.Start || p.Start > rec.seq || p.End > rec.seq {
 				c.problem(CheckRecord, "document %q: periods in channel %q are out of order: %v", id, ch.name, ch.periods)
 				break
 			}
@@ -220,7 +242,7 @@ func (c *checker) checkSequences(id string, rec *record) {
 	for _, grants := range []map[string]tidegate.Grants{rec.grants.Access, rec.grants.Roles} {
 		for who, names := range grants {
 			for name, seq := range names {
-				if seq > rec.seq || seq == 0 {
+				if seq > g.last || seq == 0 {
 					c.problem(CheckRecord, "document %q: grant of %q to %q at sequence %d", id, name, who, seq)
 				}
 			}
@@ -283,7 +305,7 @@ func (c *checker) checkBodies() error {
 			c.problem(CheckBody, "document %q: revision %s: %v", id, rev, err)
 			return nil
 		}
-		if key := string(coll.docKey(id)); key != lastKey {
+		if key := string(coll.docKey(c.routing.Live(coll.id), id)); key != lastKey {
 			lastKey, rec = key, nil
 			stored, err := c.r.Get([]byte(key))
 			if err != nil {

@@ -66,12 +66,16 @@ func (db *Database) compactTombstones(ctx context.Context, t *task) error {
 
 // oldDocs reads one page of documents and returns those of which pick says yes, and where it stopped.
 func (h *Handle) oldDocs(ctx context.Context, after string, pick func(*recordHead) bool) (ids []string, last string, more bool, err error) {
-	prefix := store.NewKey(h.db.space, store.KindDoc).Collection(h.coll.id)
-	rng := store.Prefix(prefix)
-	if after != "" {
-		rng.Start = store.PrefixEnd(prefix.Clone().Name(after))
-	}
 	err = h.db.st.View(ctx, func(r store.Reader) error {
+		physical, err := h.coll.physical(r)
+		if err != nil {
+			return err
+		}
+		prefix := h.coll.docPrefix(physical)
+		rng := store.Prefix(prefix)
+		if after != "" {
+			rng.Start = store.PrefixEnd(prefix.Clone().Name(after))
+		}
 		it := r.Scan(rng)
 		defer it.Close()
 		for n := 0; n < compactPage; n++ {

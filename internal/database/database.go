@@ -32,8 +32,12 @@ type Database struct {
 	stats  *Stats
 	log    *slog.Logger
 
+	routes      *store.RoutingCache
 	collections []*collection
 	byID        map[store.Collection]*collection
+
+	functions runFunctions
+	resync    resyncs
 
 	clock   *tidegate.Clock
 	locks   keyedLocks
@@ -50,7 +54,12 @@ type collection struct {
 	scope, name string
 	sync        script.SyncFunction
 	borrowed    bool // sync is somebody else's to close
-	stats       *CollectionStats
+	// configured is the run of resync whose function sync is, as far as the store knows: the latest one when the database
+	// was opened.
+	configured uint32
+	stats      *CollectionStats
+	total      *Stats // of the database
+	routes     *store.RoutingCache
 }
 
 // Open opens the database. Invalid: a sync function does not compile. The caller runs Run and calls Close
@@ -59,10 +68,17 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 	opts = opts.withDefaults()
 	db := &Database{
 		opts: opts, space: opts.Space, st: st, blobs: blobs, stats: opts.Stats, log: opts.Logger,
-		byID: map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
+		routes: store.NewRoutingCache(opts.Space),
+		byID:   map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
 	}
 	db.sweeper.init()
-	if err := db.openCollections(); err != nil {
+	db.functions.byRun = map[uint32]map[store.Collection]script.SyncFunction{}
+	db.resync.init()
+	err := db.openCollections()
+	if err == nil {
+		err = db.readConfigured(ctx)
+	}
+	if err != nil {
 		db.closeCollections()
 		return nil, err
 	}
@@ -74,7 +90,6 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 		cfg.Collections = append(cfg.Collections, access.Collection{Scope: c.scope, Name: c.name, ID: c.id})
 		ids = append(ids, c.id)
 	}
-	var err error
 	if db.access, err = access.Open(ctx, cfg); err != nil {
 		db.closeCollections()
 		return nil, fmt.Errorf("open principals: %w", err)
@@ -104,7 +119,7 @@ func (db *Database) openCollections() error {
 		}
 		c := &collection{
 			space: db.space, id: o.ID, scope: o.Scope, name: o.Name, sync: o.Function, borrowed: o.Function != nil,
-			stats: db.stats.collection(o.ID, o.Scope+"."+o.Name),
+			stats: db.stats.collection(o.ID, o.Scope+"."+o.Name), total: db.stats, routes: db.routes,
 		}
 		if !c.borrowed {
 			if err := c.compile(o.Sync, script.Options{Limits: db.opts.Script, Logger: db.log}); err != nil {
@@ -119,12 +134,27 @@ func (db *Database) openCollections() error {
 
 // compile compiles the collection's sync function.
 func (c *collection) compile(source string, opts script.Options) (err error) {
-	defaultChannel := ""
-	if c.id != 0 {
-		defaultChannel = c.name
-	}
-	c.sync, err = script.CompileSync(source, defaultChannel, opts)
+	c.sync, err = script.CompileSync(source, c.defaultChannel(), opts)
 	return err
+}
+
+// defaultChannel is what the default function of a named collection puts documents into.
+func (c *collection) defaultChannel() string {
+	if c.id == 0 {
+		return ""
+	}
+	return c.name
+}
+
+// readConfigured notes which function of the store's each collection was opened with.
+func (db *Database) readConfigured(ctx context.Context) error {
+	return db.st.View(ctx, func(r store.Reader) error {
+		routing, err := db.routes.Read(r)
+		for _, c := range db.collections {
+			c.configured = routing.Function(c.id)
+		}
+		return err
+	})
 }
 
 func (db *Database) closeCollections() {
@@ -168,6 +198,7 @@ func (db *Database) Run(ctx context.Context) error {
 func (db *Database) Close() error {
 	db.tasks.close()
 	db.closeCollections()
+	db.functions.close()
 	return nil
 }
 

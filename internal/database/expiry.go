@@ -224,7 +224,7 @@ func (db *Database) anyCollection(id store.Collection) *collection {
 	if c := db.byID[id]; c != nil {
 		return c
 	}
-	return &collection{space: db.space, id: id}
+	return &collection{space: db.space, id: id, routes: db.routes}
 }
 
 // sweepRow removes a body or a local document, and the row.
@@ -252,7 +252,7 @@ func (db *Database) sweepRow(tx store.Tx, row dueRow) error {
 
 // sweepBody removes the body of a revision that is no leaf.
 func (db *Database) sweepBody(tx store.Tx, c *collection, row dueRow) error {
-	stored, err := tx.Get(c.docKey(row.id))
+	stored, err := c.stored(tx, row.id)
 	if err != nil {
 		return err
 	}
@@ -388,15 +388,12 @@ func (db *Database) expireDoc(ctx context.Context, row dueRow) error {
 	return nil
 }
 
-// dropStaleExpiry removes a row that no document has.
+// dropStaleExpiry removes a row that no document has, nor will have when an online resync becomes visible.
 func (db *Database) dropStaleExpiry(ctx context.Context, h *Handle, row dueRow) error {
 	return db.st.Update(ctx, func(tx store.Tx) error {
-		rec, err := readRecord(tx, h.coll, row.id)
-		if err != nil {
+		expires, err := h.coll.expires(tx, row.id, row.at)
+		if err != nil || expires {
 			return err
-		}
-		if rec != nil && rec.expiry.Equal(row.at) {
-			return nil
 		}
 		return tx.Delete(row.key)
 	})

@@ -16,7 +16,11 @@ func (h *Handle) WithoutVectors(ctx context.Context, id string) error {
 			return err
 		}
 		rec.vector.Current.Time = 0
-		if err := tx.Put(h.coll.docKey(id), rec.appendBinary(nil)); err != nil {
+		physical, err := h.coll.physical(tx)
+		if err != nil {
+			return err
+		}
+		if err := tx.Put(h.coll.docKey(physical, id), rec.appendBinary(nil)); err != nil {
 			return err
 		}
 		rows := map[string][]byte{}

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -18,7 +19,8 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 	rec := &record{seq: pending, saved: e.now, tree: e.tree, vector: e.vector, expiry: e.expiry}
 	current := *e.tree.At(e.winner)
 	p := &prepared{
-		w: w, coll: c, base: old.seq, docKey: c.docKey(w.ID), refs: e.refs,
+		w: w, coll: c, routing: e.base.routing, physical: e.base.physical, stored: e.base.record,
+		docKey: c.docKey(e.base.physical, w.ID), refs: e.refs,
 		result: Written{
 			ID: w.ID, Rev: e.rev, Version: e.vector.Current, Closed: e.closes,
 			Created: old.tree.LiveLeaves() == 0 && !e.body.deleted, Resolved: e.resolved,
@@ -34,6 +36,9 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	e.prune(p)
+	if err := e.finishNext(ctx, p, rec); err != nil {
+		return nil, err
+	}
 	e.putExpiry(p)
 	if old.seq > 0 {
 		p.old = old.docState()
@@ -132,17 +137,22 @@ func (e *edit) prune(p *prepared) {
 	}
 }
 
-// putExpiry moves the document's expiry row.
+// putExpiry moves the document's expiry rows: of its record, and of that of the generation that a run builds.
 func (e *edit) putExpiry(p *prepared) {
-	c, id, old := e.h.coll, e.w.ID, e.base.rec.expiry
-	if old.Equal(e.expiry) {
-		return
+	c, id := e.h.coll, e.w.ID
+	had, has := [2]time.Time{e.base.rec.expiry}, [2]time.Time{e.expiry}
+	if p.next != nil {
+		had[1], has[1] = p.next.was.expiry, p.next.expiry
 	}
-	if !old.IsZero() {
-		p.gone = append(p.gone, c.expiryKey(old, expireDoc, id, tidegate.RevID{}))
+	for i, t := range had {
+		if !t.IsZero() && !has[0].Equal(t) && !has[1].Equal(t) && (i == 0 || !had[0].Equal(t)) {
+			p.gone = append(p.gone, c.expiryKey(t, expireDoc, id, tidegate.RevID{}))
+		}
 	}
-	if !e.expiry.IsZero() {
-		p.expire(c.expiryKey(e.expiry, expireDoc, id, tidegate.RevID{}), e.expiry)
+	for i, t := range has {
+		if !t.IsZero() && !had[0].Equal(t) && !had[1].Equal(t) && (i == 0 || !has[0].Equal(t)) {
+			p.expire(c.expiryKey(t, expireDoc, id, tidegate.RevID{}), t)
+		}
 	}
 }
 
@@ -170,7 +180,7 @@ func equalChannels(a, b tidegate.ChannelSet) bool {
 
 // index writes what of the write others keep: the feed's index and the grants.
 func (p *prepared) index(tx store.Tx, seq tidegate.Seq) error {
-	if err := changes.WriteIndex(tx, p.coll.space, p.coll.id, p.w.ID, p.old, p.new); err != nil {
+	if err := changes.WriteIndex(tx, p.coll.space, p.physical, p.w.ID, p.old, p.new); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	p.changed = nil
@@ -178,22 +188,29 @@ func (p *prepared) index(tx store.Tx, seq tidegate.Seq) error {
 		return nil
 	}
 	var err error
-	p.changed, err = access.WriteGrants(tx, p.coll.space, p.coll.id, p.w.ID, p.oldGrants, p.newGrants, seq)
+	p.changed, err = access.WriteGrants(tx, p.coll.space, p.physical, p.w.ID, p.oldGrants, p.newGrants, seq)
 	if err != nil {
 		return fmt.Errorf("write grants: %w", err)
 	}
 	return nil
 }
 
-// commit puts the write's rows. It runs in the commit section, perhaps more than once. moved: the document is
-// not what the write was computed from, and nothing was put.
-func (p *prepared) commit(tx store.Tx) (moved bool, err error) {
+// commit puts the write's rows. It runs in the commit section, perhaps more than once. moved: the document, or where
+// its rows are, is not what the write was computed from, and nothing was put. routing is that of tx.
+func (p *prepared) commit(tx store.Tx, routing *store.Routing) (moved bool, err error) {
+	if !store.SameRouting(routing, p.routing) {
+		return true, nil
+	}
 	stored, err := tx.Get(p.docKey)
 	if err != nil {
 		return false, err
 	}
-	if recordSeq(stored) != p.base {
+	// The sequence alone would not do: an offline resync on another node changes a record and leaves it.
+	if !bytes.Equal(stored, p.stored) {
 		return true, nil
+	}
+	if moved, err := p.next.moved(tx); moved || err != nil {
+		return moved, err
 	}
 	if ok, err := p.refsHold(tx); !ok || err != nil {
 		return true, err
@@ -219,7 +236,10 @@ func (p *prepared) commit(tx store.Tx) (moved bool, err error) {
 	if err := p.putRefs(tx); err != nil {
 		return false, err
 	}
-	return false, p.index(tx, seq)
+	if err := p.index(tx, seq); err != nil {
+		return false, err
+	}
+	return false, p.putNext(tx, seq)
 }
 
 // setSequence writes the sequence wherever it belongs.

@@ -57,9 +57,9 @@ func (h *Handle) get(r store.Reader, id string, o GetOptions) (*Document, error)
 
 // current returns the current revision for a reader who named none.
 func (h *Handle) current(r store.Reader, id string) (*Document, error) {
-	stored, err := r.Get(h.coll.docKey(id))
+	stored, err := h.coll.stored(r, id)
 	if err != nil {
-		return nil, fmt.Errorf("read document: %w", err)
+		return nil, err
 	}
 	if stored == nil {
 		return nil, tidegate.ErrMissing

@@ -117,7 +117,7 @@ func (e *edit) inputOf(ctx context.Context, i int) (*script.SyncInput, error) {
 // run runs the function and counts.
 func (e *edit) run(ctx context.Context, in *script.SyncInput) (outputs, error) {
 	start := time.Now()
-	out, err := e.h.coll.sync.Sync(ctx, in)
+	out, err := e.base.fn.Sync(ctx, in)
 	e.h.countSync(time.Since(start), err)
 	if err != nil {
 		if !e.force || ctx.Err() != nil {

@@ -28,16 +28,24 @@ type base struct {
 	// a conflict the current revision; -1: none.
 	ancestor int
 	old      body // its body, with memory of its own
+
+	routing  *store.Routing
+	physical store.Collection // of the live generation
+	fn       script.SyncFunction
+	next     *nextBase // of the generation that a run builds; nil: there is none
 }
 
 // read reads what the write starts from and applies the rules of gateway-rest.md §11.2.
 func (j *job) read(r store.Reader) (*base, error) {
 	c, w := j.h.coll, j.w
-	stored, err := r.Get(c.docKey(w.ID))
+	b := &base{parent: -1, ancestor: -1, loser: -1, rec: &record{tree: &tidegate.RevTree{}}}
+	if err := b.readRouting(r, c, w.ID); err != nil {
+		return nil, err
+	}
+	stored, err := r.Get(c.docKey(b.physical, w.ID))
 	if err != nil {
 		return nil, fmt.Errorf("read document: %w", err)
 	}
-	b := &base{parent: -1, ancestor: -1, loser: -1, rec: &record{tree: &tidegate.RevTree{}}}
 	if stored != nil {
 		b.record = append([]byte(nil), stored...)
 		if b.rec, err = parseRecord(b.record); err != nil {
@@ -149,12 +157,16 @@ type prepared struct {
 	result  Written
 	nothing bool // the revision was known: there is nothing to store
 
-	base   tidegate.Seq // of the record it was computed from; 0: none
-	docKey store.Key
-	record []byte
-	rows   []row // put as they are
-	gone   []store.Key
-	refs   []blobRef
+	routing  *store.Routing
+	physical store.Collection
+	stored   []byte // the record it was computed from; nil: none
+	docKey   store.Key
+	record   []byte
+	next     *nextWrite // what goes into the generation that a run builds; nil: nothing
+
+	rows []row // put as they are
+	gone []store.Key
+	refs []blobRef
 
 	old, new             *changes.DocState
 	oldGrants, newGrants *access.DocGrants
@@ -185,6 +197,9 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := b.findFunctions(ctx, j.h.db, j.h.coll); err != nil {
 		return nil, err
 	}
 	return j.build(ctx, b)

@@ -73,9 +73,9 @@ func (h *Handle) propose(r store.Reader, row *Proposal) (Verdict, error) {
 
 // versions reads a document's tree and vector; both are empty if there is no document.
 func (h *Handle) versions(r store.Reader, id string) (*tidegate.RevTree, tidegate.VersionVector, error) {
-	stored, err := r.Get(h.coll.docKey(id))
+	stored, err := h.coll.stored(r, id)
 	if err != nil {
-		return nil, tidegate.VersionVector{}, fmt.Errorf("read document: %w", err)
+		return nil, tidegate.VersionVector{}, err
 	}
 	if stored == nil {
 		return &tidegate.RevTree{}, tidegate.VersionVector{}, nil

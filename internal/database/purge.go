@@ -41,7 +41,7 @@ func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead)
 	err = h.db.st.Update(ctx, func(tx store.Tx) error {
 		purged, changed, files = purged[:0], changed[:0], files[:0]
 		for _, id := range ids {
-			stored, err := tx.Get(h.coll.docKey(id))
+			stored, err := h.coll.stored(tx, id)
 			if err != nil {
 				return err
 			}
@@ -87,7 +87,15 @@ func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []stri
 		return nil, nil, err
 	}
 	c := h.coll
-	if err := changes.WriteIndex(tx, h.db.space, c.id, id, rec.docState(), nil); err != nil {
+	routing, err := c.routes.Read(tx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.purgeNext(tx, routing, id); err != nil {
+		return nil, nil, err
+	}
+	physical := routing.Live(c.id)
+	if err := changes.WriteIndex(tx, h.db.space, physical, id, rec.docState(), nil); err != nil {
 		return nil, nil, err
 	}
 	if grants := grantsOf(rec); grants != nil {
@@ -95,7 +103,7 @@ func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []stri
 		if err != nil {
 			return nil, nil, err
 		}
-		if changed, err = access.WriteGrants(tx, h.db.space, c.id, id, grants, nil, seq); err != nil {
+		if changed, err = access.WriteGrants(tx, h.db.space, physical, id, grants, nil, seq); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -116,7 +124,7 @@ func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []stri
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, key := range append(bodies, c.docKey(id)) {
+	for _, key := range append(bodies, c.docKey(physical, id)) {
 		if err := tx.Delete(key); err != nil {
 			return nil, nil, err
 		}

@@ -40,7 +40,11 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 			return p.result, nil
 		}
 		err = h.db.st.Update(ctx, func(tx store.Tx) error {
-			moved, err := p.commit(tx)
+			routing, err := h.db.routes.Read(tx)
+			if err != nil {
+				return err
+			}
+			moved, err := p.commit(tx, routing)
 			if moved {
 				return errMoved
 			}
@@ -83,7 +87,7 @@ func (j *job) takeTurn(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	j.unlock, err = j.h.db.locks.lock(ctx, string(j.h.coll.docKey(j.w.ID)))
+	j.unlock, err = j.h.db.locks.lock(ctx, string(j.h.coll.bodyPrefix(j.w.ID)))
 	return err
 }
 

@@ -141,8 +141,12 @@ func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
 func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job, err error) {
 	err = h.db.st.Update(ctx, func(tx store.Tx) error {
 		moved = moved[:0]
+		routing, err := h.db.routes.Read(tx)
+		if err != nil {
+			return err
+		}
 		for i := range ready {
-			stale, err := ready[i].p.commit(tx)
+			stale, err := ready[i].p.commit(tx, routing)
 			if err != nil {
 				return err
 			}

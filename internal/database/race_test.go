@@ -43,7 +43,7 @@ func openInside(t *testing.T, opts Options) *Database {
 func commitNow(t *testing.T, db *Database, p *prepared) (moved bool) {
 	t.Helper()
 	err := db.st.Update(t.Context(), func(tx store.Tx) (err error) {
-		moved, err = p.commit(tx)
+		moved, err = p.commit(tx, nil)
 		return err
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func TestCommitTwice(t *testing.T) {
 		if _, err := tx.NextSequence(db.space); err != nil {
 			return err
 		}
-		if _, err := p.commit(tx); err != nil {
+		if _, err := p.commit(tx, nil); err != nil {
 			return err
 		}
 		return giveUp

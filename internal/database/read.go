@@ -17,9 +17,9 @@ var errBodyLost = tidegate.Errorf(tidegate.Corrupt, "a stored revision is missin
 
 // readRecord reads and decodes a document's record; nil if there is no document.
 func readRecord(r store.Reader, c *collection, id string) (*record, error) {
-	stored, err := r.Get(c.docKey(id))
+	stored, err := c.stored(r, id)
 	if err != nil {
-		return nil, fmt.Errorf("read document: %w", err)
+		return nil, err
 	}
 	if stored == nil {
 		return nil, nil
@@ -60,11 +60,15 @@ type near struct {
 	last []byte
 }
 
-func newNearReader(r store.Reader, c *collection) *nearReader {
-	scan := func(kind store.Kind) near {
-		return near{it: r.Scan(store.Prefix(store.NewKey(c.space, kind).Collection(c.id)))}
+func newNearReader(r store.Reader, c *collection) (*nearReader, error) {
+	physical, err := c.physical(r)
+	if err != nil {
+		return nil, err
 	}
-	return &nearReader{Reader: r, docs: scan(store.KindDoc), bodies: scan(store.KindBody)}
+	scan := func(prefix store.Key) near { return near{it: r.Scan(store.Prefix(prefix))} }
+	return &nearReader{
+		Reader: r, docs: scan(c.docPrefix(physical)), bodies: scan(store.NewKey(c.space, store.KindBody).Collection(c.id)),
+	}, nil
 }
 
 // Get returns the value of a key of the collection. A key that is not above the last of its kind is looked up.
@@ -111,10 +115,17 @@ func (h *Handle) visit(ctx context.Context, n int, id func(i int) string, fn fun
 	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(id(a), id(b)) })
 	done := make([]bool, n)
 	err := h.db.st.View(ctx, func(r store.Reader) error {
-		near := newNearReader(r, h.coll)
+		near, err := newNearReader(r, h.coll)
+		if err != nil {
+			return err
+		}
 		defer near.close()
+		pinned, err := h.coll.routes.Pin(near)
+		if err != nil {
+			return err
+		}
 		for _, i := range order {
-			more, err := fn(near, i)
+			more, err := fn(pinned, i)
 			if err != nil {
 				return err
 			}

@@ -29,6 +29,10 @@ const (
 // which means the record's own.
 const pending = tidegate.Seq(math.MaxUint64)
 
+// pendingLive stands, in a record of the generation that a run builds, for the sequence that the document is about to
+// get in the live one.
+const pendingLive = pending - 1
+
 // maxPastPeriods is how many earlier memberships are kept for each channel; the two oldest are merged when
 // there are more (sync-function.md §5).
 const maxPastPeriods = 5
@@ -310,6 +314,43 @@ func (r *reader) grants(own tidegate.Seq) map[string]tidegate.Grants {
 		return nil
 	}
 	return grants
+}
+
+// resolved returns a copy with sequences in place of pending and pendingLive.
+func (rec *record) resolved(own, live tidegate.Seq) *record {
+	r := func(seq tidegate.Seq) tidegate.Seq {
+		switch seq {
+		case pending:
+			return own
+		case pendingLive:
+			return live
+		}
+		return seq
+	}
+	c := *rec
+	c.channels = slices.Clone(rec.channels)
+	for i := range c.channels {
+		periods := slices.Clone(c.channels[i].periods)
+		for k := range periods {
+			periods[k] = changes.Period{Start: r(periods[k].Start), End: r(periods[k].End)}
+		}
+		c.channels[i].periods = periods
+	}
+	grants := func(g map[string]tidegate.Grants) map[string]tidegate.Grants {
+		if g == nil {
+			return nil
+		}
+		out := make(map[string]tidegate.Grants, len(g))
+		for principal, names := range g {
+			out[principal] = make(tidegate.Grants, len(names))
+			for name, seq := range names {
+				out[principal][name] = r(seq)
+			}
+		}
+		return out
+	}
+	c.grants = access.DocGrants{Access: grants(rec.grants.Access), Roles: grants(rec.grants.Roles)}
+	return &c
 }
 
 // memberSet returns the channels the document is in.

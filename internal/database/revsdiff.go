@@ -26,10 +26,14 @@ type DiffResult struct {
 func (h *Handle) RevsDiff(ctx context.Context, docs []DiffRequest) ([]DiffResult, error) {
 	results := make([]DiffResult, len(docs))
 	err := h.db.st.View(ctx, func(r store.Reader) error {
+		r, err := h.coll.routes.Pin(r)
+		if err != nil {
+			return err
+		}
 		for i, doc := range docs {
 			results[i].ID = doc.ID
 			tree := &tidegate.RevTree{}
-			stored, err := r.Get(h.coll.docKey(doc.ID))
+			stored, err := h.coll.stored(r, doc.ID)
 			if err != nil {
 				return err
 			}

@@ -84,7 +84,7 @@ func (h *Handle) sendable(r store.Reader, row *Request, replace bool) (Sendable,
 	if err != nil || rev.IsZero() {
 		return Sendable{}, nil
 	}
-	stored, err := r.Get(h.coll.docKey(row.ID))
+	stored, err := h.coll.stored(r, row.ID)
 	if err != nil || stored == nil {
 		return Sendable{}, err
 	}

@@ -41,6 +41,10 @@ type definition struct {
 
 	Collections map[string]store.Collection // by "scope.collection"; numbers are never given twice
 
+	// ResyncDue are the collections, as "scope.collection" and sorted, whose sync function has changed since all of their
+	// documents were last routed by one.
+	ResyncDue []string
+
 	Config *config.Database // without users and roles, which are in the file alone
 }
 
@@ -65,6 +69,7 @@ type record struct {
 	FileHash    string                      `json:"file_hash,omitempty"`
 	Detached    string                      `json:"detached,omitempty"`
 	Collections map[string]store.Collection `json:"collections,omitempty"`
+	ResyncDue   []string                    `json:"resync_due,omitempty"`
 	Config      json.RawMessage             `json:"config"`
 }
 
@@ -79,7 +84,7 @@ const (
 func (d *definition) encode(keys *config.Keyring) ([]byte, error) {
 	return json.Marshal(record{
 		recordFormat, d.Name, d.Space, d.StorageID, d.ServerUUID, d.SyncEpoch, d.EpochStart.UnixMicro(),
-		d.Created, d.Updated, d.Generation, d.FileHash, d.Detached, d.Collections, d.Config.Seal(keys),
+		d.Created, d.Updated, d.Generation, d.FileHash, d.Detached, d.Collections, d.ResyncDue, d.Config.Seal(keys),
 	})
 }
 
@@ -98,7 +103,7 @@ func decodeDefinition(b []byte, keys *config.Keyring) (*definition, error) {
 	}
 	return &definition{
 		r.Name, r.Space, r.StorageID, r.ServerUUID, r.SyncEpoch, time.UnixMicro(r.EpochStart).UTC(),
-		r.Created, r.Updated, r.Generation, r.FileHash, r.Detached, r.Collections, cfg,
+		r.Created, r.Updated, r.Generation, r.FileHash, r.Detached, r.Collections, r.ResyncDue, cfg,
 	}, nil
 }
 
@@ -117,7 +122,42 @@ func (d *definition) withConfig(cfg *config.Database, now time.Time) *definition
 	c.Updated = now.UTC().Truncate(time.Millisecond)
 	c.Collections = maps.Clone(d.Collections)
 	c.numberCollections()
+	c.ResyncDue = c.dueAfter(d)
 	return &c
+}
+
+// dueAfter lists the collections that are due for a resync when d takes the place of old. A collection that comes back
+// may hold documents that were routed by any function.
+func (d *definition) dueAfter(old *definition) []string {
+	was, is := syncSources(old.Config), syncSources(d.Config)
+	var due []string
+	for key, source := range is {
+		before, there := was[key]
+		_, back := old.Collections[key]
+		if slices.Contains(old.ResyncDue, key) || there && before != source || !there && back {
+			due = append(due, key)
+		}
+	}
+	slices.Sort(due)
+	return due
+}
+
+// syncSources are the sync functions as configured, by collection.
+func syncSources(cfg *config.Database) map[string]config.JavaScript {
+	sources := map[string]config.JavaScript{}
+	if cfg == nil {
+		return sources
+	}
+	for scope, s := range cfg.Scopes {
+		for name, c := range s.Collections {
+			sources[scope+"."+name] = c.Sync
+		}
+	}
+	const def = config.DefaultName + "." + config.DefaultName
+	if cfg.HasDefaultCollection() && sources[def] == "" {
+		sources[def] = cfg.Sync
+	}
+	return sources
 }
 
 // strip returns a copy without what is not stored: output-only fields and the principals of a file.

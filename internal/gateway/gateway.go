@@ -140,6 +140,9 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 			r.op <- struct{}{}
 			defer func() { <-r.op }()
 			g.warn(d)
+			if g.halfDone(ctx, r) {
+				return
+			}
 			if err := r.start(ctx, nil); err != nil {
 				g.log.Error("database does not load", "database", d.Name, "error", err)
 				return

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// leaving is the context that Acquire hands out: it ends when the request ends or the database leaves Online. Few
-// requests look at it, so the two are joined only when somebody does.
+// leaving is the context that a request is admitted with: it ends when the request ends, or when the database leaves
+// Online or cuts off what still runs. The two are joined only when somebody looks.
 type leaving struct {
 	context.Context                 // of the request
 	instance        context.Context // of the database

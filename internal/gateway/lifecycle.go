@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 )
 
-// DrainTimeout is how long going offline waits for running requests before the database is closed under
-// them (resync.md §1.1).
+// DrainTimeout is how long going offline waits for running requests before they are cut off (resync.md §1.1).
 const DrainTimeout = 60 * time.Second
+
+// cutGrace is how long requests that were cut off get to notice it before the database is closed under them.
+const cutGrace = time.Second
 
 // start loads the database: Offline → Starting → Online, or back to Offline with an error. r.op is held. db,
 // if not nil, is taken instead of opening one.
@@ -20,9 +24,11 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 		return err
 	}
 	d := r.definition()
-	err := error(nil)
-	if db == nil {
+	err := r.mayServe(ctx)
+	if err == nil && db == nil {
 		db, err = r.g.open(ctx, d, r.stats)
+	} else if err != nil && db != nil {
+		err = joinClose(err, db)
 	}
 	if err == nil {
 		if err = r.g.installPrincipals(ctx, db, d); err != nil {
@@ -37,6 +43,16 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	})
 	if err == nil {
 		r.replications.online(ctx, d, db)
+		r.resumeOnline(ctx, d)
+	}
+	return err
+}
+
+// mayServe refuses to load a database whose routing is another database's (resync.md §3.7).
+func (r *Running) mayServe(ctx context.Context) error {
+	required, err := r.RequireResync(ctx)
+	if err == nil && len(required) > 0 {
+		err = tidegate.Errorf(tidegate.Unavailable, "a resync with regenerate_sequences is required before it can be online: %s", strings.Join(required, ", "))
 	}
 	return err
 }
@@ -45,6 +61,7 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 func (r *Running) newInstance(db *database.Database) *instance {
 	inst := &instance{db: db, stopped: make(chan struct{}), idle: make(chan struct{})}
 	inst.leaving, inst.leave = context.WithCancelCause(r.g.ctx)
+	inst.cut, inst.cutOff = context.WithCancelCause(context.Background())
 	ctx, stop := context.WithCancel(r.g.ctx)
 	inst.stop = stop
 	r.g.background.Go(func() {
@@ -96,8 +113,12 @@ func (r *Running) stop(ctx context.Context, cause error) error {
 		return err
 	}
 	r.stopReplications(ctx, cause)
-	if !drained(ctx, inst) {
-		r.g.log.Warn("requests were still running; the database is closed under them", "database", r.name)
+	if !drained(ctx, inst, DrainTimeout) {
+		r.g.log.Warn("requests were still running and were cut off", "database", r.name)
+	}
+	inst.cutOff(cause)
+	if !drained(context.WithoutCancel(ctx), inst, cutGrace) {
+		r.g.log.Warn("requests do not notice that they were cut off; the database is closed under them", "database", r.name)
 	}
 	inst.stop()
 	<-inst.stopped
@@ -117,9 +138,9 @@ func (r *Running) stopReplications(ctx context.Context, cause error) {
 	r.replications.offline(ctx, cause)
 }
 
-// drained waits for the requests of an instance and reports whether all have ended.
-func drained(ctx context.Context, inst *instance) bool {
-	ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
+// drained waits for the requests of an instance, patience at most, and reports whether all have ended.
+func drained(ctx context.Context, inst *instance, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case <-inst.idle:
@@ -178,7 +199,7 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	}
 	defer unlock()
 	r.mu.Lock()
-	r.byHand = true
+	r.byHand, r.onlineNext = true, false
 	state := r.state
 	r.mu.Unlock()
 	if state != Online {
@@ -236,8 +257,41 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	defer unlock()
-	if r.State() != Offline {
+	switch r.State() {
+	case Offline:
+	case Resyncing:
+		return errResyncing
+	default:
 		return nil
 	}
+	if err := r.reread(ctx); err != nil {
+		return err
+	}
+	r.warnHalfDone(ctx)
 	return r.start(ctx, nil)
+}
+
+// warnHalfDone says that an offline resync did not come to its end (resync.md §3.5).
+func (r *Running) warnHalfDone(ctx context.Context) {
+	st, err := database.ReadResyncStatus(ctx, r.g.opts.Store, r.definition().Space)
+	if err == nil && st.Mode == database.ResyncOffline && st.State != database.ResyncCompleted {
+		r.g.log.Warn("the database comes online though its resync has not come to its end: some documents are routed by the old function, some by the new one",
+			"database", r.name, "resync", st.ID, "processed", st.DocsProcessed, "documents", st.DocsTotal)
+	}
+}
+
+// reread takes over the definition as it is stored, which another node may have changed. r.op is held.
+func (r *Running) reread(ctx context.Context) error {
+	d := r.definition()
+	stored, err := r.g.stored(ctx, d)
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err = err
+		return err
+	}
+	if stored != nil && stored.Generation > d.Generation {
+		r.adopt(stored)
+	}
+	return nil
 }

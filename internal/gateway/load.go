@@ -22,15 +22,38 @@ import (
 
 // open opens the database of a definition, without running it. Invalid: a script does not compile.
 func (g *Gateway) open(ctx context.Context, d *definition, stats *database.Stats) (*database.Database, error) {
+	cfg, err := g.loadScripts(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+}
+
+// openNew is open for a config that somebody wants to put in force, instead of before or, if that is nil, as the first:
+// what is new of its functions is tried. Invalid: a script does not compile, or makes no sense.
+func (g *Gateway) openNew(ctx context.Context, before *config.Database, d *definition, stats *database.Stats) (*database.Database, error) {
+	cfg, err := g.loadScripts(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	db, err := database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+	if err != nil {
+		return nil, err
+	}
+	if err := g.smoke(ctx, before, cfg); err != nil {
+		return nil, joinClose(err, db)
+	}
+	return db, nil
+}
+
+// loadScripts returns the config of a definition with scripts that are URLs fetched. Invalid: a script does not compile.
+func (g *Gateway) loadScripts(ctx context.Context, d *definition) (*config.Database, error) {
 	cfg := d.Config.Clone()
 	fetch := newFetcher(cfg.Settings().RemoteConfigTLSSkipVerify)
 	if err := cfg.LoadURLs(func(url string) ([]byte, error) { return fetch(ctx, url) }); err != nil {
 		return nil, err
 	}
-	if err := compileScripts(cfg); err != nil {
-		return nil, err
-	}
-	return database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+	return cfg, compileScripts(cfg)
 }
 
 // databaseOptions maps a config to what package database takes.

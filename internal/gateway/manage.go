@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	if err != nil {
 		return nil, err
 	}
-	db, err := g.open(ctx, d, r.stats)
+	db, err := g.openNew(ctx, nil, d, r.stats)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +144,34 @@ func (g *Gateway) detached(ctx context.Context, name, id string) (*definition, e
 // save stores a definition. With disable_persistent_config only the way to the data is kept: the database
 // counts as detached when the process starts next.
 func (g *Gateway) save(ctx context.Context, d *definition) error {
+	return g.replace(ctx, d, nil)
+}
+
+// errOutdated says that a definition is not stored any more as it was read.
+var errOutdated = errors.New("the definition was changed meanwhile")
+
+// replace is save, unless old is given and is not the version that is stored: then it returns errOutdated.
+func (g *Gateway) replace(ctx context.Context, d, old *definition) error {
+	value, err := g.encode(d)
+	if err != nil {
+		return err
+	}
+	err = g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		if old != nil {
+			if stored, err := g.readDefinition(tx, d); err != nil || stored == nil || stored.Generation != old.Generation {
+				return cmp.Or(err, errOutdated)
+			}
+		}
+		return tx.Put(definitionKey(d.Name, d.StorageID), value)
+	})
+	if err != nil {
+		return fmt.Errorf("store definition of %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// encode returns the form in which a definition is stored.
+func (g *Gateway) encode(d *definition) ([]byte, error) {
 	if !g.Persistent() && d.Detached == "" {
 		c := *d
 		c.Detached = detachedByFile
@@ -150,15 +179,36 @@ func (g *Gateway) save(ctx context.Context, d *definition) error {
 	}
 	value, err := d.encode(g.opts.Secrets)
 	if err != nil {
-		return fmt.Errorf("encode definition of %s: %w", d.Name, err)
+		return nil, fmt.Errorf("encode definition of %s: %w", d.Name, err)
 	}
-	err = g.opts.Store.Update(ctx, func(tx store.Tx) error {
-		return tx.Put(definitionKey(d.Name, d.StorageID), value)
+	return value, nil
+}
+
+// readDefinition reads what is stored of the database of d; nil if there is nothing. It counts as attached as d does.
+func (g *Gateway) readDefinition(r store.Reader, d *definition) (*definition, error) {
+	value, err := r.Get(definitionKey(d.Name, d.StorageID))
+	if err != nil || value == nil {
+		return nil, err
+	}
+	stored, err := decodeDefinition(value, g.opts.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	stored.Detached = d.Detached
+	return stored, nil
+}
+
+// stored is the definition of a database as it is stored now, with what other nodes and runs of resync have changed.
+func (g *Gateway) stored(ctx context.Context, d *definition) (*definition, error) {
+	var stored *definition
+	err := g.opts.Store.View(ctx, func(r store.Reader) (err error) {
+		stored, err = g.readDefinition(r, d)
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store definition of %s: %w", d.Name, err)
+		return nil, fmt.Errorf("read definition of %s: %w", d.Name, err)
 	}
-	return nil
+	return stored, nil
 }
 
 // A Change is a new config for a database.
@@ -187,7 +237,37 @@ func (g *Gateway) Update(ctx context.Context, name, ifMatch string, change func(
 		return "", err
 	}
 	defer unlock()
-	old := r.definition()
+	for range updateTries {
+		if version, err = r.update(ctx, r.definition(), ifMatch, change); !errors.Is(err, errOutdated) {
+			return version, err
+		}
+		stored, err := g.stored(ctx, r.definition())
+		if err != nil {
+			return "", err
+		}
+		if stored != nil {
+			r.adopt(stored)
+		}
+	}
+	return "", tidegate.Errorf(tidegate.Unavailable, "the config is being changed by somebody else, try again later")
+}
+
+// candidateFor reports whether a change of the config gives another function to the collection that an online resync
+// has a candidate for, which will take that place.
+func (r *Running) candidateFor(old, cfg *config.Database) bool {
+	run := r.currentRun()
+	if run == nil || run.plan.candidate == "" {
+		return false
+	}
+	return syncSources(old)[run.plan.candidate] != syncSources(cfg)[run.plan.candidate]
+}
+
+// updateTries is how often a change is made anew because the definition was changed at the same time, as an online resync
+// does at its end.
+const updateTries = 3
+
+// update makes the change of Update to old. r.op is held.
+func (r *Running) update(ctx context.Context, old *definition, ifMatch string, change func(*config.Database) (Change, error)) (version string, err error) {
 	if ifMatch != "" && ifMatch != old.version() {
 		return "", errVersion
 	}
@@ -201,11 +281,32 @@ func (g *Gateway) Update(ctx context.Context, name, ifMatch string, change func(
 	if err := checkChange(old, c.Config); err != nil {
 		return "", err
 	}
-	d := old.withConfig(c.Config, g.opts.Now())
-	if err := r.apply(context.WithoutCancel(ctx), old, d, c.OfflineGiven); err != nil {
+	if r.candidateFor(old.Config, c.Config) {
+		return "", errResyncing
+	}
+	ctx = context.WithoutCancel(ctx)
+	d := old.withConfig(c.Config, r.g.opts.Now())
+	if err := r.g.forgetDue(ctx, d); err != nil {
+		return "", err
+	}
+	if err := r.apply(ctx, old, d, c); err != nil {
 		return "", err
 	}
 	return d.version(), nil
+}
+
+// forgetDue notes that a database without a single write needs no resync.
+func (g *Gateway) forgetDue(ctx context.Context, d *definition) error {
+	if len(d.ResyncDue) == 0 {
+		return nil
+	}
+	return g.opts.Store.View(ctx, func(r store.Reader) error {
+		last, err := r.LastSequence(d.Space)
+		if err == nil && last == 0 {
+			d.ResyncDue = nil
+		}
+		return err
+	})
 }
 
 // checkChange checks the new config of a database.
@@ -223,23 +324,31 @@ func checkChange(old *definition, cfg *config.Database) error {
 }
 
 // apply stores a new definition and puts it in force. r.op is held.
-func (r *Running) apply(ctx context.Context, old, d *definition, offlineGiven bool) error {
+func (r *Running) apply(ctx context.Context, old, d *definition, c Change) error {
 	g := r.g
-	db, err := g.open(ctx, d, r.stats)
+	db, err := g.openNew(ctx, old.Config, d, r.stats)
 	if err != nil {
 		return err
 	}
-	if err := g.save(ctx, d); err != nil {
+	if err := g.replace(ctx, d, old); err != nil {
 		return joinClose(err, db)
 	}
 	g.warn(d)
 	r.mu.Lock()
 	offline := d.Config.Settings().Offline
-	if r.byHand && !offlineGiven {
+	if r.byHand && !c.OfflineGiven {
 		offline = true
 	}
 	online := r.state == Online
+	resyncing := r.state == Resyncing
+	if resyncing && c.OfflineGiven {
+		r.onlineNext = !offline
+	}
 	r.mu.Unlock()
+	if resyncing { // it keeps the functions that it began with (resync.md §2)
+		r.adopt(d)
+		return joinClose(changeGuest(ctx, db, old, d), db)
+	}
 	if !offline {
 		if err := r.reload(ctx, d, db); err != nil {
 			return err
@@ -268,6 +377,10 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx)
+	if run := r.currentRun(); run != nil {
+		run.stop()
+		<-run.done
+	}
 	if r.State() == Online {
 		if err := r.stop(ctx, errGoingOffline); err != nil {
 			return err

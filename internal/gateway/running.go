@@ -21,17 +21,19 @@ type Running struct {
 
 	replications *Replications
 
-	mu        sync.Mutex // guards what follows
-	state     State
-	moved     chan struct{} // closed and replaced at every move
-	err       error         // why it is not online, if it failed
-	def       *definition
-	settings  config.Settings
-	inst      *instance // the open database; nil unless Online or Stopping
-	reloading bool      // it goes to Offline only to come back at once
-	byHand    bool      // taken offline over the API
-	deleted   bool
-	auth      access.Stats // of the instances that are closed
+	mu         sync.Mutex // guards what follows
+	state      State
+	moved      chan struct{} // closed and replaced at every move
+	err        error         // why it is not online, if it failed
+	def        *definition
+	settings   config.Settings
+	inst       *instance  // the open database; nil unless Online or Stopping
+	reloading  bool       // it goes to Offline only to come back at once
+	byHand     bool       // taken offline over the API
+	resync     *resyncRun // that runs here; nil: none does
+	onlineNext bool       // a config that came during an offline resync says that it comes online afterwards
+	deleted    bool
+	auth       access.Stats // of the instances that are closed
 }
 
 // instance is a database that is open: one run from Starting to Offline.
@@ -39,6 +41,8 @@ type instance struct {
 	db      *database.Database
 	leaving context.Context // ends when the database begins to leave Online
 	leave   context.CancelCauseFunc
+	cut     context.Context // ends when running requests are cut off, DrainTimeout later
+	cutOff  context.CancelCauseFunc
 	stop    context.CancelFunc // ends Run
 	stopped chan struct{}      // closed when Run has returned
 
@@ -114,6 +118,10 @@ func (r *Running) Created() time.Time { return r.definition().Created }
 // Updated is when the config was last changed.
 func (r *Running) Updated() time.Time { return r.definition().Updated }
 
+// ResyncDue lists the collections, as "scope.collection", whose sync function has changed since all of their documents
+// were last routed by one (resync.md §2).
+func (r *Running) ResyncDue() []string { return r.definition().ResyncDue }
+
 // StorageID is what the data are found by, besides the name, when the database is deleted and made again.
 func (r *Running) StorageID() string { return r.definition().StorageID }
 
@@ -126,26 +134,64 @@ func (r *Running) definition() *definition {
 // reloadPatience is how long requests wait for a reload before they are told to come back.
 const reloadPatience = 5 * time.Second
 
-// Acquire counts a request in. The caller calls release, once, when it is done. While a config change is being
-// applied it waits; when the database is not online the error is Unavailable with the reason of
-// gateway-rest.md §6.
-//
-// leaving ends, with a cause, as soon as the database begins to leave Online or is reloaded, and when ctx ends:
-// a feed ends with it. A short request keeps its own context instead, so that it can finish: going offline waits
-// for it (up to DrainTimeout; then the database is closed under it).
+// An Admission is a request that is counted in: the database does not close before it is released, or cut off.
+type Admission struct {
+	DB *database.Database
+
+	r           *Running
+	inst        *instance
+	feed, short leaving
+}
+
+// Leaving ends, with a cause, as soon as the database begins to leave Online or is reloaded, and when the request
+// ends: a feed ends with it.
+func (a *Admission) Leaving() context.Context { return &a.feed }
+
+// Context is for requests that are no feeds, so that they can finish: it ends with the request or, with a cause, when
+// the database has waited DrainTimeout for it (resync.md §1.1).
+func (a *Admission) Context() context.Context { return &a.short }
+
+// Release counts the request out. It is called once.
+func (a *Admission) Release() {
+	a.feed.free()
+	a.short.free()
+	a.r.exit(a.inst)
+}
+
+// Admit counts a request in, whose context is ctx. While a config change is being applied it waits; when the database
+// is not online the error is Unavailable with the reason of gateway-rest.md §6.
+func (r *Running) Admit(ctx context.Context) (*Admission, error) {
+	inst, err := r.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Admission{
+		DB: inst.db, r: r, inst: inst,
+		feed: leaving{Context: ctx, instance: inst.leaving}, short: leaving{Context: ctx, instance: inst.cut},
+	}, nil
+}
+
+// Acquire is Admit for what is no request, or outlives the one that it began as. The caller calls release, once, when
+// it is done.
 func (r *Running) Acquire(ctx context.Context) (db *database.Database, leavingCtx context.Context, release func(), err error) {
+	inst, err := r.await(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if ctx == context.Background() {
+		return inst.db, inst.leaving, func() { r.exit(inst) }, nil // nothing to join
+	}
+	l := &leaving{Context: ctx, instance: inst.leaving}
+	return inst.db, l, func() { l.free(); r.exit(inst) }, nil
+}
+
+// await counts a request in, after a reload that is under way.
+func (r *Running) await(ctx context.Context) (*instance, error) {
 	var patience <-chan time.Time
 	for {
 		inst, wait, err := r.enter()
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if inst != nil && ctx == context.Background() {
-			return inst.db, inst.leaving, func() { r.exit(inst) }, nil // nothing to join
-		}
-		if inst != nil {
-			l := &leaving{Context: ctx, instance: inst.leaving}
-			return inst.db, l, func() { l.free(); r.exit(inst) }, nil
+		if inst != nil || err != nil {
+			return inst, err
 		}
 		if patience == nil {
 			timer := time.NewTimer(reloadPatience)
@@ -155,9 +201,9 @@ func (r *Running) Acquire(ctx context.Context) (db *database.Database, leavingCt
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, nil, nil, ctx.Err()
+			return nil, ctx.Err()
 		case <-patience:
-			return nil, nil, nil, errReloading
+			return nil, errReloading
 		}
 	}
 }
@@ -185,6 +231,16 @@ func (r *Running) exit(inst *instance) {
 	if inst.requests == 0 && inst.draining {
 		close(inst.idle)
 	}
+}
+
+// Gate is what a request that comes now is told, if the database does not serve it; nil if it does.
+func (r *Running) Gate() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == Online || r.reloading {
+		return nil
+	}
+	return stateError(r.state)
 }
 
 // stateError is what a request is told in a state other than Online (gateway-rest.md §6).

@@ -87,8 +87,7 @@ func (s *Server) authenticate(r *request) (*access.User, error) {
 		if r.route.needs == needOpen {
 			return nil, nil
 		}
-		var err error
-		if r.db, r.leaving, r.release, err = r.running.Acquire(r.ctx); err != nil {
+		if err := r.admit(); err != nil {
 			return nil, err
 		}
 	}

@@ -67,8 +67,12 @@ func (s *Server) handleDeleteDatabase(w http.ResponseWriter, r *request) error {
 	return s.writeJSON(w, http.StatusOK, []byte("{}"))
 }
 
-// handleFlush answers POST /{db}/_flush (gateway-rest.md §10.5).
+// handleFlush answers POST /{db}/_flush (gateway-rest.md §10.5). It sees to the gate itself: a request that is counted in
+// would wait for its own end.
 func (s *Server) handleFlush(w http.ResponseWriter, r *request) error {
+	if err := r.running.Gate(); err != nil {
+		return err
+	}
 	if !r.running.Settings().EnableFlush {
 		return errFlushOff
 	}

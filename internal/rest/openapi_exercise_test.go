@@ -52,6 +52,7 @@ func (e *exercise) run() {
 	e.tools()
 	e.compaction()
 	e.states()
+	e.resync()
 }
 
 // start makes a server with everything that its endpoints need.
@@ -536,6 +537,7 @@ func (e *exercise) tools() {
 	e.call(admin, "GET", "/db/_raw/read-admin?include_doc=false", "", 200)
 	e.call(admin, "GET", "/db/_raw/doc-admin", "", 200)
 	e.call(admin, "GET", "/db/_raw/none", "", 404)
+	e.explain()
 	e.call(admin, "GET", "/db/_revtree/read-admin", "", 200)
 	e.call(admin, "GET", "/db/_revtree/none", "", 404)
 	e.call(admin, "GET", "/db/_dumpchannel/t?since=0", "", 200)

@@ -36,7 +36,7 @@ type request struct {
 	coll   store.Collection
 	handle *database.Handle
 
-	ctx     context.Context // ends with the connection
+	ctx     context.Context // ends with the connection, and when the database cannot wait any longer
 	leaving context.Context // also ends when the database leaves Online: for feeds
 	release func()          // gives the database back; nil if nothing is held
 	answer  *response
@@ -57,6 +57,9 @@ func (r *request) pathVar(name string) (string, error) {
 
 // docID returns the {docid} of the path.
 func (r *request) docID() (string, error) {
+	if r.route.pattern == "/{ks}/"+aliasDoc {
+		return aliasDoc, nil
+	}
 	id, err := r.pathVar("docid")
 	if err != nil {
 		return "", err

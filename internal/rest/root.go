@@ -91,7 +91,13 @@ func (s *Server) handleAllDBs(w http.ResponseWriter, r *request) error {
 	}
 	rows := []row{}
 	for _, db := range s.gateway.Databases() {
-		rows = append(rows, row{Name: db.Name(), Bucket: db.StorageID(), State: db.State().String(), Error: failureOf(db)})
+		needs, err := resyncNeedsOf(r, db)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row{
+			Name: db.Name(), Bucket: db.StorageID(), State: db.State().String(), RequireResync: needs.Required != nil, Error: failureOf(db),
+		})
 	}
 	return s.reply(w, http.StatusOK, rows)
 }
@@ -102,9 +108,21 @@ type databaseStatus struct {
 	ServerUUID string         `json:"server_uuid,omitempty"`
 	State      string         `json:"state"`
 	Error      *databaseError `json:"database_error,omitempty"`
+	resyncNeeds
 
 	Replications []replicationStatusJSON `json:"replication_status,omitempty"`
 	Cluster      clusterStatus           `json:"cluster"`
+}
+
+// resyncNeeds tell that a resync is due, or must be (resync.md §2, §3.7).
+type resyncNeeds struct {
+	Changed  bool     `json:"sync_function_changed_since_resync,omitempty"`
+	Required []string `json:"require_resync,omitempty"`
+}
+
+func resyncNeedsOf(r *request, db *gateway.Running) (resyncNeeds, error) {
+	required, err := db.RequireResync(r.Context())
+	return resyncNeeds{len(db.ResyncDue()) > 0, required}, err
 }
 
 type clusterStatus struct {
@@ -133,8 +151,14 @@ func (s *Server) handleStatus(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
+		needs, err := resyncNeedsOf(r, db)
+		if err != nil {
+			return err
+		}
 		cluster := clusterStatus{UUID: s.gateway.ClusterUUID(), Nodes: map[string]nodeStatus{node.UUID: node}}
-		status := databaseStatus{Seq: seq, ServerUUID: db.ServerUUID(), State: db.State().String(), Error: failureOf(db)}
+		status := databaseStatus{
+			Seq: seq, ServerUUID: db.ServerUUID(), State: db.State().String(), Error: failureOf(db), resyncNeeds: needs,
+		}
 		status.Replications, cluster.Replications = s.replicationsOf(db)
 		status.Cluster = cluster
 		answer.Databases[db.Name()] = status
@@ -166,6 +190,10 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	needs, err := resyncNeedsOf(r, r.running)
+	if err != nil {
+		return err
+	}
 	return s.reply(w, http.StatusOK, struct {
 		Name       string       `json:"db_name"`
 		UpdateSeq  tidegate.Seq `json:"update_seq"`
@@ -177,8 +205,9 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		State      string       `json:"state"`
 		ServerUUID string       `json:"server_uuid,omitempty"`
 		SyncEpoch  string       `json:"sync_epoch,omitempty"`
+		resyncNeeds
 	}{r.running.Name(), seq, seq, r.running.InstanceStart().UnixMicro(), compacting(r.running.DB()), 0, 0,
-		r.running.State().String(), r.running.ServerUUID(), r.running.SyncEpoch()})
+		r.running.State().String(), r.running.ServerUUID(), r.running.SyncEpoch(), needs})
 }
 
 // handleEnsureFullCommit answers POST /{db}/_ensure_full_commit: everything acknowledged is durable already

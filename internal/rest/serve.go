@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -101,7 +103,7 @@ func (s *Server) steps(w *response, r *request, table *router) error {
 	if err := s.openHandle(r); err != nil {
 		return err
 	}
-	return r.route.handler(w, r)
+	return r.cutOff(r.route.handler(w, r))
 }
 
 func noContent(w http.ResponseWriter) error {
@@ -156,8 +158,26 @@ func (s *Server) enter(r *request) error {
 		r.db = r.running.DB()
 		return nil
 	}
-	var err error
-	r.db, r.leaving, r.release, err = r.running.Acquire(r.ctx)
+	return r.admit()
+}
+
+// admit counts a request in: from here on it ends when the database does not wait for it any longer.
+func (r *request) admit() error {
+	a, err := r.running.Admit(r.ctx)
+	if err != nil {
+		return err
+	}
+	r.db, r.leaving, r.ctx, r.release = a.DB, a.Leaving(), a.Context(), a.Release
+	return nil
+}
+
+// cutOff is why a request was ended that the database could not wait for any longer; err if it was not.
+func (r *request) cutOff(err error) error {
+	if tidegate.ErrorCode(err) == tidegate.Canceled {
+		if cause, ok := errors.AsType[*tidegate.Error](context.Cause(r.ctx)); ok {
+			return cause
+		}
+	}
 	return err
 }
 
@@ -210,6 +230,11 @@ func (s *Server) openHandle(r *request) error {
 	if r.running == nil || r.route.has(anyState) || !strings.HasPrefix(r.route.pattern, "/{ks}") {
 		return nil
 	}
+	return s.makeHandle(r)
+}
+
+// makeHandle makes the Handle of a request that was counted in.
+func (s *Server) makeHandle(r *request) error {
 	var err error
 	if r.coll, err = s.collection(r); err != nil {
 		return err

@@ -53,7 +53,8 @@ var policy = map[listener]string{
 		db      GET /{db}/, HEAD /{db}/
 		db      POST /{db}/_ensure_full_commit, POST /{db}/_flush
 		db      GET /{db}/_index_init, POST /{db}/_index_init, GET /{db}/_compact, POST /{db}/_compact
-		db      POST /{db}/_offline, POST /{db}/_online
+		db      POST /{db}/_offline, POST /{db}/_online, GET /{db}/_resync, POST /{db}/_resync
+		db      GET /{ks}/resync, HEAD /{ks}/resync, POST /{ks}/resync, PUT /{ks}/resync, DELETE /{ks}/resync
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync
@@ -73,6 +74,7 @@ var policy = map[listener]string{
 		db      GET /{ks}/_all_docs, HEAD /{ks}/_all_docs, POST /{ks}/_all_docs
 		db      GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes
 		db      POST /{ks}/_purge, GET /{ks}/_raw/{docid}, GET /{ks}/_revtree/{docid}, GET /{ks}/_dumpchannel/{channel}
+		db      GET /{ks}/_explain
 		db      POST /{db}/_repair, POST /{db}/_vacuum
 		db      GET /{db}/_replication/, HEAD /{db}/_replication/, POST /{db}/_replication/
 		db      GET /{db}/_replication/{id}, HEAD /{db}/_replication/{id}, PUT /{db}/_replication/{id}, POST /{db}/_replication/{id}

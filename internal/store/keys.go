@@ -29,6 +29,9 @@ import (
 //	KindMeta       name                               single records: database settings, feed floor …
 //	KindSequence   –                                  the last sequence of the space (engine)
 //	KindEvent      seq                                principal whose own record changed at seq (access)
+//	KindNextMark   run, principal name                as KindInvalid, by what a run of resync builds (access)
+//
+// The collection of KindDoc, KindChannel and KindGrant is a physical number (see Routing).
 //
 // KindGrant, KindBlobRef and KindExpiry carry the collection behind the name, because they are scanned by
 // name first.
@@ -47,6 +50,7 @@ const (
 	KindInvalid   Kind = 0x22
 	KindSession   Kind = 0x23
 	KindEvent     Kind = 0x24
+	KindNextMark  Kind = 0x25
 	KindBlob      Kind = 0x30
 	KindBlobRef   Kind = 0x31
 	KindBlobChunk Kind = 0x32

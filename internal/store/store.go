@@ -135,6 +135,25 @@ func UpdateReading(ctx context.Context, st Store, keys func() [][]byte, fn func(
 	return st.Update(ctx, fn)
 }
 
+// SequenceAdvancer is an optional interface of a Tx that moves the sequence of a space forward at once. Use
+// AdvanceSequence.
+type SequenceAdvancer interface {
+	// AdvanceSequence makes to the last sequence of the space. It does nothing if the last is greater.
+	AdvanceSequence(space Space, to tidegate.Seq) error
+}
+
+// AdvanceSequence makes to the last sequence of the space, unless that is greater: those in between belong to nothing.
+func AdvanceSequence(tx Tx, space Space, to tidegate.Seq) error {
+	if a, ok := tx.(SequenceAdvancer); ok {
+		return a.AdvanceSequence(space, to)
+	}
+	last, err := tx.LastSequence(space)
+	for err == nil && last < to {
+		last, err = tx.NextSequence(space)
+	}
+	return err
+}
+
 // Stats are figures of an engine for telemetry. Counters grow for the life of the process.
 type Stats struct {
 	Commits      uint64 // Updates that were made durable

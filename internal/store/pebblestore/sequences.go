@@ -58,6 +58,14 @@ func (s *sequences) next(space store.Space, t *tx) (tidegate.Seq, error) {
 	return n + 1, nil
 }
 
+func (s *sequences) advance(space store.Space, to tidegate.Seq, t *tx) error {
+	n, err := s.last(space, t)
+	if err == nil && n < to {
+		s.change(space, n, to)
+	}
+	return err
+}
+
 func (s *sequences) change(space store.Space, from, to tidegate.Seq) {
 	s.undo = append(s.undo, spaceSeq{space, from})
 	s.known[space] = to

@@ -30,6 +30,8 @@ type tx struct {
 var (
 	_ store.Tx           = (*tx)(nil)
 	_ store.RangeDeleter = (*tx)(nil)
+
+	_ store.SequenceAdvancer = (*tx)(nil)
 )
 
 // Get implements store.Reader: the overlay, then Pebble.
@@ -106,6 +108,14 @@ func (t *tx) NextSequence(space store.Space) (tidegate.Seq, error) {
 		return 0, errTxDone
 	}
 	return t.seqs.next(space, t)
+}
+
+// AdvanceSequence implements store.SequenceAdvancer.
+func (t *tx) AdvanceSequence(space store.Space, to tidegate.Seq) error {
+	if !t.active {
+		return errTxDone
+	}
+	return t.seqs.advance(space, to, t)
 }
 
 func (t *tx) check(key []byte, valueLen int) error {

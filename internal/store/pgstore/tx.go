@@ -29,8 +29,9 @@ type tx struct {
 }
 
 var (
-	_ store.Tx           = (*tx)(nil)
-	_ store.RangeDeleter = (*tx)(nil)
+	_ store.Tx               = (*tx)(nil)
+	_ store.RangeDeleter     = (*tx)(nil)
+	_ store.SequenceAdvancer = (*tx)(nil)
 )
 
 // Get implements store.Reader: the group's changes, then what was fetched, then the database.
@@ -74,6 +75,15 @@ func (t *tx) NextSequence(space store.Space) (tidegate.Seq, error) {
 	}
 	t.o.setSeq(space, last+1)
 	return last + 1, nil
+}
+
+// AdvanceSequence implements store.SequenceAdvancer.
+func (t *tx) AdvanceSequence(space store.Space, to tidegate.Seq) error {
+	last, err := t.LastSequence(space)
+	if err == nil && last < to {
+		t.o.setSeq(space, to)
+	}
+	return err
 }
 
 // Put implements store.Tx.

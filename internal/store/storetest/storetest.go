@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"DeleteRange", testDeleteRange},
 		{"DeleteRangeTakesSequence", testDeleteRangeTakesSequence},
 		{"Sequences", testSequences},
+		{"AdvanceSequence", testAdvanceSequence},
 		{"SnapshotStays", testSnapshotStays},
 		{"UpdateIsVisible", testUpdateIsVisible},
 		{"LoserSeesWinner", testLoserSeesWinner},

@@ -129,6 +129,57 @@ func testSequences(t *testing.T, s store.Store) {
 	}
 }
 
+// plainTx hides the optional interfaces of a transaction.
+type plainTx struct{ store.Tx }
+
+func testAdvanceSequence(t *testing.T, s store.Store) {
+	advance := func(to tidegate.Seq, plain bool, fail error) {
+		t.Helper()
+		err := s.Update(t.Context(), func(tx store.Tx) error {
+			if plain {
+				tx = plainTx{tx}
+			}
+			if err := store.AdvanceSequence(tx, testSpace, to); err != nil {
+				return err
+			}
+			if last, err := tx.LastSequence(testSpace); err != nil || last < to {
+				return fmt.Errorf("in the transaction: last sequence %d, %w", last, err)
+			}
+			return fail
+		})
+		if !errors.Is(err, fail) {
+			t.Fatalf("Update: %v", err)
+		}
+	}
+	want := func(want tidegate.Seq) {
+		t.Helper()
+		if n := lastSequence(t, s, testSpace); n != want {
+			t.Errorf("last sequence = %d, want %d", n, want)
+		}
+	}
+	advance(1<<33, false, nil)
+	want(1 << 33)
+	advance(1<<34, false, errRefused)
+	want(1 << 33)
+	advance(5, false, nil) // not back
+	want(1 << 33)
+	advance(1<<33+3, true, nil)
+	want(1<<33 + 3)
+	update(t, s, func(tx store.Tx) error {
+		next, err := tx.NextSequence(testSpace)
+		if next != 1<<33+4 {
+			t.Errorf("next sequence = %d", next)
+		}
+		return err
+	})
+	if n := lastSequence(t, s, testSpace+1); n != 0 {
+		t.Errorf("last sequence of the next space = %d", n)
+	}
+	if last, err := s.Wait(t.Context(), testSpace, 1<<33); err != nil || last != 1<<33+4 {
+		t.Errorf("Wait: %d, %v", last, err)
+	}
+}
+
 func testDeleteRange(t *testing.T, s store.Store) {
 	put(t, s, "a", "1", "b", "2", "c", "3", "d", "4")
 	has := true

@@ -1,0 +1,358 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// This file starts, stops and tells of the resyncs of a database; resyncrun.go is one run of it.
+
+// A ResyncRequest is what a resync is started with (resync.md §3.2, §3.9).
+type ResyncRequest struct {
+	Scopes     map[string][]string // collections by scope; nil: all
+	Regenerate bool
+	Reset      bool
+	Online     bool
+	// SyncFunction, if not nil, is the source of a candidate for the one collection that is chosen.
+	SyncFunction *string
+}
+
+// ResyncInfo is a status, with names for the collections.
+type ResyncInfo struct {
+	database.ResyncStatus
+	Scopes   map[string][]string
+	Warnings []string // about what was asked for
+}
+
+// Ended reports whether nothing is being done any more.
+func (i *ResyncInfo) Ended() bool {
+	return i.State != database.ResyncRunning && i.State != database.ResyncStopping
+}
+
+// The refusals of resync.md §3.2.
+var (
+	errResyncRunning    = tidegate.Errorf(tidegate.Unavailable, "Database _resync already in progress")
+	errResyncNotRunning = tidegate.Errorf(tidegate.Invalid, "Database _resync is not running")
+	errProcessRunning   = tidegate.Errorf(tidegate.Unavailable, "Process already running")
+	errReadOnly         = tidegate.Errorf(tidegate.Forbidden, "Database is read-only")
+)
+
+func errMustBeOffline(s State) error {
+	return tidegate.Errorf(tidegate.Unavailable, "Database must be _offline before calling _resync, current state: %s", s)
+}
+
+func errMustBeOnline(s State) error {
+	return tidegate.Errorf(tidegate.Unavailable, "Database must be Online for an online _resync, current state: %s", s)
+}
+
+// StartResync begins a resync, or goes on with one that did not come to its end, and returns its status once it runs. The
+// errors are those of resync.md §3.2; whatever they are, nothing has changed.
+func (g *Gateway) StartResync(ctx context.Context, name string, req ResyncRequest) (*ResyncInfo, error) {
+	r, err := g.Database(name)
+	if err != nil {
+		return nil, err
+	}
+	run, err := r.startResync(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-run.begun:
+	case <-run.done:
+		if err := run.failedToBegin(); err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	info := r.resyncInfo(run.firstStatus())
+	info.Warnings = run.warnings
+	return info, nil
+}
+
+// StopResync asks the resync that runs to stop: an offline one keeps what it has done, of an online one no trace is left.
+// Invalid: none is running.
+func (g *Gateway) StopResync(ctx context.Context, name string) (*ResyncInfo, error) {
+	r, err := g.Database(name)
+	if err != nil {
+		return nil, err
+	}
+	run := r.currentRun()
+	if run == nil {
+		return nil, errResyncNotRunning
+	}
+	run.stop()
+	return r.ResyncStatus(ctx)
+}
+
+// ResyncStatus tells of the resync that runs, or else of the last one (resync.md §3.3), in every state of the database.
+func (r *Running) ResyncStatus(ctx context.Context) (*ResyncInfo, error) {
+	if run := r.currentRun(); run != nil {
+		st, err := run.status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read resync status: %w", err)
+		}
+		return r.resyncInfo(st), nil
+	}
+	st, err := database.ReadResyncStatus(ctx, r.g.opts.Store, r.definition().Space)
+	if err != nil {
+		return nil, fmt.Errorf("read resync status: %w", err)
+	}
+	if st.State == database.ResyncRunning || st.State == database.ResyncStopping {
+		// Nobody has noted the end of it: it runs elsewhere, or its process died.
+		lease, err := r.g.resyncLease(ctx, r.definition())
+		switch {
+		case err == nil:
+			lease.Release()
+			st.State = database.ResyncStopped
+		case !errors.Is(err, errProcessRunning):
+			return nil, err
+		}
+	}
+	return r.resyncInfo(st), nil
+}
+
+// AwaitResync waits for the end of the resync that runs, if one does, or of ctx.
+func (r *Running) AwaitResync(ctx context.Context) error {
+	run := r.currentRun()
+	if run == nil {
+		return nil
+	}
+	select {
+	case <-run.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// RequireResync lists the collections, as "scope.collection", that must not be served before a resync with
+// regenerate_sequences (resync.md §3.7).
+func (r *Running) RequireResync(ctx context.Context) ([]string, error) {
+	d := r.definition()
+	ids, err := database.ReadRequireResync(ctx, r.g.opts.Store, d.Space)
+	if err != nil {
+		return nil, fmt.Errorf("read what requires a resync: %w", err)
+	}
+	var names []string
+	for _, id := range ids {
+		if scope, coll := d.collectionName(id); scope != "" {
+			names = append(names, scope+"."+coll)
+		}
+	}
+	return names, nil
+}
+
+// Compactable is nil if a compaction may start: it and a resync exclude each other (resync.md §5).
+func (r *Running) Compactable() error {
+	if r.currentRun() != nil {
+		return errProcessRunning
+	}
+	return nil
+}
+
+func (r *Running) currentRun() *resyncRun {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.resync
+}
+
+// resyncInfo puts names to a status.
+func (r *Running) resyncInfo(st database.ResyncStatus) *ResyncInfo {
+	info := &ResyncInfo{ResyncStatus: st}
+	d := r.definition()
+	for _, id := range st.Collections {
+		if scope, coll := d.collectionName(id); scope != "" {
+			if info.Scopes == nil {
+				info.Scopes = map[string][]string{}
+			}
+			info.Scopes[scope] = append(info.Scopes[scope], coll)
+		}
+	}
+	for _, colls := range info.Scopes {
+		slices.Sort(colls)
+	}
+	return info
+}
+
+// startResync checks a request and begins the run.
+func (r *Running) startResync(ctx context.Context, req ResyncRequest) (*resyncRun, error) {
+	if err := r.mayResync(req); err != nil { // without waiting for a move of the state that is under way
+		return nil, err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	d := r.definition()
+	if err := r.mayResync(req); err != nil {
+		return nil, err
+	}
+	plan, err := r.g.planResync(ctx, d, req)
+	if err != nil {
+		return nil, err
+	}
+	return r.beginResync(context.WithoutCancel(ctx), d, plan)
+}
+
+// mayResync checks the state.
+func (r *Running) mayResync(req ResyncRequest) error {
+	state := r.State()
+	switch {
+	case state == Resyncing || r.currentRun() != nil:
+		return errResyncRunning
+	case req.Online && state != Online:
+		return errMustBeOnline(state)
+	case !req.Online && state != Offline:
+		return errMustBeOffline(state)
+	case r.Settings().ReadOnly:
+		return errReadOnly
+	}
+	if db := r.DB(); db != nil {
+		for _, kind := range []database.CompactKind{database.CompactTombstones, database.CompactAttachments} {
+			if st := db.CompactStatus(kind).Status; st == "running" || st == "stopping" {
+				return errProcessRunning
+			}
+		}
+	}
+	return nil
+}
+
+// A resyncPlan is a request that was checked against a definition.
+type resyncPlan struct {
+	req         ResyncRequest
+	collections []store.Collection // nil: all
+	candidate   string             // "scope.collection" that SyncFunction is for; "" without one
+	warnings    []string
+}
+
+// planResync finds the collections of a request, and tries its function. Invalid: they do not exist, or it makes no
+// sense.
+func (g *Gateway) planResync(ctx context.Context, d *definition, req ResyncRequest) (*resyncPlan, error) {
+	p := &resyncPlan{req: req}
+	chosen := syncSources(d.Config)
+	if len(req.Scopes) > 0 {
+		chosen = map[string]config.JavaScript{}
+		for scope, colls := range req.Scopes {
+			for _, coll := range colls {
+				id, ok := d.collectionID(scope, coll)
+				if !ok {
+					return nil, tidegate.Errorf(tidegate.Invalid, "failed to find ID for collection %s.%s", scope, coll)
+				}
+				p.collections = append(p.collections, id)
+				chosen[scope+"."+coll] = ""
+			}
+		}
+		if len(p.collections) == 0 {
+			return nil, tidegate.Errorf(tidegate.Invalid, "scopes names no collection; leave it out for all of them")
+		}
+		slices.Sort(p.collections)
+		p.collections = slices.Compact(p.collections)
+	}
+	for _, key := range d.ResyncDue {
+		if _, ok := chosen[key]; !ok {
+			p.warnings = append(p.warnings, "the sync function of "+key+", which is not chosen, has changed too")
+		}
+	}
+	if req.SyncFunction == nil {
+		return p, nil
+	}
+	switch {
+	case !req.Online:
+		return nil, tidegate.Errorf(tidegate.Invalid, "sync_function is for online=true and action=dry_run; the offline resync takes the configured function")
+	case len(chosen) != 1:
+		return nil, tidegate.Errorf(tidegate.Invalid, "sync_function is for one collection; choose it with scopes")
+	}
+	for key := range chosen {
+		p.candidate = key
+	}
+	return p, g.trySource(ctx, *req.SyncFunction, d.Config.Settings().JavaScriptTimeout)
+}
+
+// Lease of a run: one for each database, of all nodes.
+const (
+	resyncLeaseTTL  = 30 * time.Second // resync.md §3.4
+	resyncLeaseWait = 2 * time.Second  // to take one that is free, which is a write
+)
+
+// resyncLease takes the right to run a resync. errProcessRunning: somebody else has it.
+func (g *Gateway) resyncLease(ctx context.Context, d *definition) (store.Lease, error) {
+	wait, cancel := context.WithTimeout(ctx, resyncLeaseWait)
+	defer cancel()
+	lease, err := g.opts.Store.Lease(wait, fmt.Sprintf("resync.%d", d.Space), resyncLeaseTTL)
+	switch {
+	case err == nil:
+		return lease, nil
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return nil, errProcessRunning
+	}
+	return nil, fmt.Errorf("take the lease of a resync: %w", err)
+}
+
+// resyncRun is a resync that runs here.
+type resyncRun struct {
+	db       *database.Database
+	plan     *resyncPlan
+	cancel   context.CancelCauseFunc
+	log      *slog.Logger
+	begun    chan struct{} // closed at the first news of it
+	done     chan struct{} // closed when it is over and the database has moved on
+	warnings []string
+
+	mu       sync.Mutex // guards what follows
+	first    *database.ResyncStatus
+	last     database.ResyncStatus
+	err      error
+	stopping bool
+	loggedAt time.Time
+}
+
+// stop asks the run to stop for good.
+func (run *resyncRun) stop() {
+	run.mu.Lock()
+	run.stopping = true
+	run.mu.Unlock()
+	run.cancel(database.ErrResyncStopped)
+}
+
+// status is what the run is doing now.
+func (run *resyncRun) status(ctx context.Context) (database.ResyncStatus, error) {
+	st, err := run.db.ResyncStatus(ctx)
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.stopping && st.State == database.ResyncRunning {
+		st.State = database.ResyncStopping
+	}
+	return st, err
+}
+
+// firstStatus is the first that was heard of the run; the last if there was nothing in between.
+func (run *resyncRun) firstStatus() database.ResyncStatus {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.first != nil {
+		return *run.first
+	}
+	return run.last
+}
+
+// failedToBegin is why the run has ended before anything was heard of it; nil if there was simply nothing to do.
+func (run *resyncRun) failedToBegin() error {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.first != nil {
+		return nil
+	}
+	return run.err
+}
