@@ -26,6 +26,7 @@ var levels = map[string]int{
 	"internal/access":            2,
 	"internal/job":               2,
 	"internal/store/blob":        2,
+	"internal/store/archive":     3,
 	"internal/store/pebblestore": 2,
 	"internal/store/pgstore":     2,
 

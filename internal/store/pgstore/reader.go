@@ -131,6 +131,20 @@ func (r *reader) LastSequence(space store.Space) (tidegate.Seq, error) {
 	return tidegate.Seq(last), translate("read sequence", err)
 }
 
+// SequenceSpaces returns the spaces that have a sequence, for who copies a whole store: sequences are not among the rows here.
+func (r *reader) SequenceSpaces() ([]store.Space, error) {
+	rows, err := r.q.Query(r.ctx, r.s.sql.spaces)
+	if err != nil {
+		return nil, translate("list spaces", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	spaces := make([]store.Space, len(found))
+	for i, space := range found {
+		spaces[i] = store.Space(space)
+	}
+	return spaces, translate("list spaces", err)
+}
+
 // Scan implements store.Reader.
 func (r *reader) Scan(rng store.Range) store.Iterator { return r.scan(rng) }
 
