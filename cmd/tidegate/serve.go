@@ -233,7 +233,7 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 		return err
 	}
 	// Closing the gateway ends feeds and waits for requests, so it comes before the listeners are shut down.
-	handlers, err := g.handlers(gw, st, replications, blipStats)
+	handlers, err := g.handlers(ctx, gw, st, replications, blipStats)
 	if err != nil {
 		return errors.Join(err, gw.Close(ctx))
 	}
@@ -282,7 +282,7 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held conte
 }
 
 // handlers makes the HTTP handlers.
-func (g *gatewayServer) handlers(gw *gateway.Gateway, st *engine, replications *replicate.Server, blipStats *blip.Stats) (*rest.Server, error) {
+func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *engine, replications *replicate.Server, blipStats *blip.Stats) (*rest.Server, error) {
 	admins, err := rest.AdminAccounts(g.startup, gw.Passwords())
 	if err != nil {
 		return nil, err
@@ -290,6 +290,7 @@ func (g *gatewayServer) handlers(gw *gateway.Gateway, st *engine, replications *
 	return rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
-		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data},
+		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data,
+			Backup: backupOf(ctx, st)},
 	}), nil
 }

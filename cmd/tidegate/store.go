@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -13,7 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/rest"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/archive"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/store/pgstore"
@@ -59,7 +62,7 @@ func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	url := storeURL(g.store, g.getenv)
 	switch {
 	case url == "":
-		return g.openEmbedded()
+		return g.openEmbedded(ctx)
 	case !isPostgres(url):
 		return nil, usageErrorf("--store: a store is named by a URL that begins with postgres://")
 	}
@@ -71,6 +74,9 @@ func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if err := archive.Unfinished(ctx, st); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
 	lease, err := standBy(ctx, st, g.takeover, g.log)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
@@ -80,7 +86,7 @@ func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	}, nil
 }
 
-func (g *gatewayServer) openEmbedded() (*engine, error) {
+func (g *gatewayServer) openEmbedded(ctx context.Context) (*engine, error) {
 	st, err := pebblestore.Open(filepath.Join(g.data, storeDir), pebblestore.Options{
 		CacheBytes: int64(g.cacheMiB) << 20, MemTableBytes: uint64(g.memTableMiB) << 20, MinFreeBytes: g.minFreeMiB << 20, Logger: g.log,
 	})
@@ -89,6 +95,9 @@ func (g *gatewayServer) openEmbedded() (*engine, error) {
 	}
 	blobs, err := blob.OpenFiles(filepath.Join(g.data, blobDir), blob.Options{MinFreeBytes: g.minFreeMiB << 20})
 	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	if err := archive.Unfinished(ctx, st); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return &engine{Store: st, stats: st.Stats, blobs: blobs, nodeID: st.NodeID()}, nil
@@ -115,6 +124,17 @@ func standBy(ctx context.Context, st store.Store, ttl time.Duration, log *slog.L
 		log.Info("taking over")
 	}
 	return lease, err
+}
+
+// backupOf writes an archive of the store for a client. It ends when the process begins to stop, too: it holds a snapshot.
+func backupOf(serving context.Context, e *engine) rest.Backup {
+	return func(ctx context.Context, w io.Writer) (any, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(serving, cancel)()
+		sum, err := archive.Write(ctx, w, header(e.nodeID), e.Store, e.blobs, nil)
+		return describe(sum), err
+	}
 }
 
 // nodeFile holds the id of this node where the store has none of its own.

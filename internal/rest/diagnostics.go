@@ -21,6 +21,7 @@ type AdminDeps struct {
 	LogLevel   *slog.LevelVar         // what the log level is changed by
 	DataDir    string                 // where profiles and support archives are put; "": they are refused
 	Collectors []prometheus.Collector // further metrics
+	Backup     Backup                 // writes backups
 }
 
 // diagnostics is what these endpoints keep.

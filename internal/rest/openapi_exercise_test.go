@@ -99,6 +99,7 @@ func (e *exercise) statistics() {
 		}
 	}
 	e.call(admin, "GET", "/_cluster_info", "", 200)
+	e.call(admin, "GET", "/_backup", "", 503) // written by the command; test/chaos takes real ones
 	e.call(admin, "POST", "/_post_upgrade?preview=true", "", 200)
 }
 

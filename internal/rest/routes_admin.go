@@ -6,6 +6,7 @@ func (s *Server) routesAdmin() []route {
 		{"GET HEAD", "/_ping", public | admin | metrics, needNothing, anyType, s.handlePing},
 		{"GET HEAD", "/", client, needOpen, 0, s.handleRoot},
 		{"GET HEAD", "/_all_dbs", admin, needServerRead, 0, s.handleAllDBs},
+		{"GET", "/_backup", admin, needServerWrite, 0, s.handleBackup},
 		{"GET", "/_status", admin, needServerRead, 0, s.handleStatus},
 
 		{"GET HEAD", "/{db}/", client, needLogin, anyState, s.handleGetDatabase},

@@ -87,6 +87,7 @@ type Server struct {
 	log      *slog.Logger
 	version  string
 	deps     AdminDeps
+	backups  chan struct{} // holds one for each backup that is being written
 	authn    authState
 	diag     *diagnostics
 
@@ -122,6 +123,7 @@ func NewServer(deps Deps) *Server {
 		replicate:    deps.Replicate,
 	}
 	s.feeds = feedSet{max: s.settings.MaxConcurrentReplications, perUsr: s.settings.MaxReplicationsPerUser, byUser: make(map[feedOwner]int)}
+	s.backups = make(chan struct{}, backupsAtOnce)
 	s.authn = newAuthState(s.settings, deps.Admins)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
