@@ -190,8 +190,8 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if state := r.State(); state == Starting {
-		return errTakeOffline(state)
+	if done, err := r.goingOffline(ctx); done || err != nil {
+		return err
 	}
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -206,6 +206,29 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 		return nil
 	}
 	return r.stop(context.WithoutCancel(ctx), errGoingOffline)
+}
+
+// goingOffline reports whether the database has gone offline by what was under way already. It does not go offline twice:
+// it may have been brought online in between.
+func (r *Running) goingOffline(ctx context.Context) (done bool, err error) {
+	r.mu.Lock()
+	state, reloading, moved := r.state, r.reloading, r.moved
+	if state == Stopping {
+		r.byHand = true
+	}
+	r.mu.Unlock()
+	switch {
+	case state == Starting && !reloading:
+		return false, errTakeOffline(state)
+	case state != Stopping || reloading:
+		return false, nil
+	}
+	select {
+	case <-moved:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 }
 
 // BringOnline makes a database load after delay, in the background (resync.md §1.2); with wait it returns when
