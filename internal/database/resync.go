@@ -47,7 +47,7 @@ type ResyncOptions struct {
 	Concurrency int
 	// OnSwitch, with Online, runs in the transaction that makes the new routing visible.
 	OnSwitch func(tx store.Tx) error
-	// Progress, if not nil, is called at batch boundaries and once each second at least. It must not block.
+	// Progress, if not nil, is called at the start, once each second and at the end. It must not block.
 	Progress func(ResyncStatus)
 }
 

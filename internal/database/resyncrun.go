@@ -159,6 +159,7 @@ func (run *resyncRun) work(ctx context.Context) error {
 	s := run.committed()
 	run.db.log.InfoContext(ctx, "resync begins", "id", s.ID, "mode", s.Mode, "collections", s.Collections, "regenerate", s.Regenerate,
 		"resumed", resumed, "total", s.Total, "processed", s.Processed)
+	run.tell(ctx, false)
 	if run.o.Online {
 		err = run.online(ctx)
 	} else {

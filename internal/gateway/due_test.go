@@ -5,7 +5,6 @@ import (
 	"testing"
 )
 
-
 func wantDue(t *testing.T, r *Running, want ...string) {
 	t.Helper()
 	if got := r.ResyncDue(); !slices.Equal(got, want) {

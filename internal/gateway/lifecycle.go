@@ -43,7 +43,7 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	})
 	if err == nil {
 		r.replications.online(ctx, d, db)
-		r.resumeOnline(ctx, d)
+		r.resumeOnline(ctx, d, db)
 	}
 	return err
 }
