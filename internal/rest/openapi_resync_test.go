@@ -25,7 +25,7 @@ func (e *exercise) resync() {
 	e.call(admin, "POST", "/rs/_online?wait=true", "", 200)
 	e.call(admin, "POST", "/rs/_resync?online=true&wait=true", `{"sync_function":"function (doc) { channel('c'); }"}`, 200)
 
-	e.r.bulk("rs", 50, `"slow":true`)
+	e.r.bulk("rs", 20, `"slow":true`)
 	slow, _ := json.Marshal(map[string]string{"sync": slowly})
 	e.call(admin, "POST", "/rs/_config", string(slow), 201)
 	e.call(admin, "POST", "/rs/_offline", "", 200)
