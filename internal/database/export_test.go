@@ -49,3 +49,6 @@ func Compiling(db *Database, fn func(source, defaultChannel string, o script.Opt
 
 // AtBatch calls fn after each batch that a resync stores, with the number of batches of that run so far.
 func AtBatch(db *Database, fn func(batch int)) { db.resync.atBatch = fn }
+
+// BatchDocs sets how many documents a resync stores in one transaction.
+func BatchDocs(db *Database, n int) { db.resync.batchDocs = n }

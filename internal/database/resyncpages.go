@@ -95,7 +95,7 @@ func (run *resyncRun) page(ctx context.Context, at int, after string) (*rerouteP
 			if routing, err = run.db.routes.Read(r); err != nil {
 				return err
 			}
-			docs, err := docReader{resyncBatchDocs, resyncBatchBytes}.read(r, page.c, after)
+			docs, err := docReader{run.db.resync.batchDocs, resyncBatchBytes}.read(r, page.c, after)
 			if err != nil {
 				return err
 			}

@@ -35,11 +35,12 @@ type resyncs struct {
 	tidying chan struct{} // cap 1: held by who tidies
 	untidy  chan struct{} // cap 1: there may be something to tidy
 
-	atBatch func(batch int) // for tests: called after each batch; nil: not
+	batchDocs int             // of one transaction; less in tests
+	atBatch   func(batch int) // for tests: called after each batch; nil: not
 }
 
 func (s *resyncs) init() {
-	s.tidying, s.untidy = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.tidying, s.untidy, s.batchDocs = make(chan struct{}, 1), make(chan struct{}, 1), resyncBatchDocs
 }
 
 func (s *resyncs) begin(run *resyncRun) error {
