@@ -319,6 +319,7 @@ func (g *Gateway) resyncLease(ctx context.Context, d *definition) (store.Lease, 
 // resyncRun is a resync that runs here.
 type resyncRun struct {
 	db     *database.Database
+	dry    *dryRun // nil: it is none
 	plan   *resyncPlan
 	cancel context.CancelCauseFunc
 	begun  chan struct{} // closed at the first news of it
@@ -340,8 +341,12 @@ func (run *resyncRun) stop() {
 }
 
 // status is what the run is doing now.
-func (run *resyncRun) status(ctx context.Context) (database.ResyncStatus, error) {
-	st, err := run.db.ResyncStatus(ctx)
+func (run *resyncRun) status(ctx context.Context) (st database.ResyncStatus, err error) {
+	if run.dry != nil {
+		st = run.dry.view()
+	} else {
+		st, err = run.db.ResyncStatus(ctx)
+	}
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	if run.stopping && st.State == database.ResyncRunning {
