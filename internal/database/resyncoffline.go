@@ -132,13 +132,15 @@ func (b *offlineBatch) put(tx store.Tx) error {
 	if b.physical, err = b.page.c.physical(tx); err != nil {
 		return err
 	}
+	records := b.page.scan(tx, b.physical)
+	defer records.it.Close()
 	for i := range b.page.items {
 		item := &b.page.items[i]
 		if item.next == nil || item.err != nil {
 			continue
 		}
 		key := b.page.c.docKey(b.physical, item.id)
-		stored, err := tx.Get(key)
+		stored, err := records.get(key)
 		if err != nil {
 			return err
 		}

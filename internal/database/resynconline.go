@@ -148,6 +148,7 @@ type onlineBatch struct {
 
 	tx      store.Tx
 	routing *store.Routing
+	records near
 	state   storedRun
 	due     time.Time
 }
@@ -166,6 +167,8 @@ func (b *onlineBatch) put(tx store.Tx) error {
 	if last+b.state.Margin/2 >= b.routing.Base {
 		return errNoRoom
 	}
+	b.records = b.page.scan(tx, b.routing.Live(b.page.c.id))
+	defer b.records.it.Close()
 	for i := range b.page.items {
 		if err := b.putItem(&b.page.items[i]); err != nil {
 			return fmt.Errorf("document %q: %w", b.page.items[i].id, err)
@@ -191,7 +194,7 @@ func (b *onlineBatch) putItem(item *rerouteItem) error {
 		return nil
 	}
 	c := b.page.c
-	stored, err := b.tx.Get(c.docKey(b.routing.Live(c.id), item.id))
+	stored, err := b.records.get(c.docKey(b.routing.Live(c.id), item.id))
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -334,5 +333,4 @@ func TestResyncOnlineAfterRestart(t *testing.T) {
 	if changed, err := w.db.SyncFunctionChanged(t.Context()); err != nil || len(changed) > 0 {
 		t.Errorf("%v %v", changed, err)
 	}
-	var _ tidegate.Seq
 }
