@@ -64,6 +64,9 @@ func (d *dryRun) view() database.ResyncStatus {
 	return d.last
 }
 
+// id names it, as resyncs are named.
+func (d *dryRun) id() string { return d.view().ID }
+
 // end lets go of everything.
 func (d *dryRun) end() {
 	for i := len(d.undo) - 1; i >= 0; i-- {
@@ -74,7 +77,7 @@ func (d *dryRun) end() {
 func (d *dryRun) later(f func()) { d.undo = append(d.undo, f) }
 
 // beginDryRun checks a request and takes what a dry run needs.
-func (r *Running) beginDryRun(ctx context.Context, req DryRunRequest) (dry *dryRun, err error) {
+func (r *Running) beginDryRun(ctx context.Context, req DryRunRequest) (*dryRun, error) {
 	if r.currentRun() != nil { // without waiting for a move of the state that is under way
 		return nil, errResyncRunning
 	}
@@ -86,30 +89,37 @@ func (r *Running) beginDryRun(ctx context.Context, req DryRunRequest) (dry *dryR
 	if r.currentRun() != nil {
 		return nil, errResyncRunning
 	}
-	def := r.definition()
-	dry = &dryRun{r: r, last: database.ResyncStatus{State: database.ResyncRunning, Mode: database.ResyncDryRun, StartTime: r.g.opts.Now()}}
-	defer func() {
-		if err != nil {
-			dry.end()
-		}
-	}()
-	if dry.plan, err = r.g.planResync(ctx, def, ResyncRequest{Scopes: req.Scopes, SyncFunction: req.SyncFunction, Online: true}); err != nil {
+	dry := &dryRun{r: r, last: database.ResyncStatus{
+		State: database.ResyncRunning, Mode: database.ResyncDryRun, ID: newUUID(), StartTime: r.g.opts.Now(),
+	}}
+	if err := dry.begin(ctx, r.definition(), req); err != nil {
+		dry.end()
 		return nil, err
 	}
-	lease, err := r.g.resyncLease(ctx, def)
-	if err != nil {
-		return nil, err
-	}
-	dry.later(lease.Release)
-	dry.run = &resyncRun{dry: dry, plan: &resyncPlan{}, done: make(chan struct{})}
-	dry.within, dry.run.cancel = context.WithCancelCause(ctx)
-	dry.later(func() { dry.run.cancel(nil) })
-	dry.endWith(lease.Context())
-	if err := dry.open(ctx, def); err != nil {
-		return nil, err
-	}
-	dry.show()
 	return dry, nil
+}
+
+// begin is beginDryRun with r.op held. What it took by the time it fails is let go of by end.
+func (d *dryRun) begin(ctx context.Context, def *definition, req DryRunRequest) (err error) {
+	g := d.r.g
+	d.plan, err = g.planResync(ctx, def, ResyncRequest{Scopes: req.Scopes, SyncFunction: req.SyncFunction, Online: true})
+	if err != nil {
+		return err
+	}
+	lease, err := g.resyncLease(ctx, def)
+	if err != nil {
+		return err
+	}
+	d.later(lease.Release)
+	d.run = &resyncRun{dry: d, plan: &resyncPlan{}, done: make(chan struct{})}
+	d.within, d.run.cancel = context.WithCancelCause(ctx)
+	d.later(func() { d.run.cancel(nil) })
+	d.endWith(lease.Context())
+	if err := d.open(ctx, def); err != nil {
+		return err
+	}
+	d.show()
+	return nil
 }
 
 // endWith makes the dry run end when another context does.
@@ -162,6 +172,7 @@ func (d *dryRun) options(progress func(*ResyncInfo)) database.PlanOptions {
 	return database.PlanOptions{
 		Collections: d.plan.options.Collections, Functions: d.plan.options.Functions, Concurrency: d.r.Settings().ResyncConcurrency,
 		Progress: func(st database.ResyncStatus) {
+			st.ID = d.id()
 			d.mu.Lock()
 			d.last = st
 			d.mu.Unlock()

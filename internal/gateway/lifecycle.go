@@ -205,7 +205,11 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	if state != Online {
 		return nil
 	}
-	return r.stop(context.WithoutCancel(ctx), errGoingOffline)
+	err = r.stop(context.WithoutCancel(ctx), errGoingOffline)
+	if err == nil {
+		g.log.Info("database offline", "database", name, "reason", "ADMIN Request")
+	}
+	return err
 }
 
 // goingOffline reports whether the database has gone offline by what was under way already. It does not go offline twice:
@@ -291,7 +295,11 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	r.warnHalfDone(ctx)
-	return r.start(ctx, nil)
+	if err := r.start(ctx, nil); err != nil {
+		return err
+	}
+	r.g.log.Info("database online", "database", r.name)
+	return nil
 }
 
 // warnHalfDone says that an offline resync did not come to its end (resync.md §3.5).

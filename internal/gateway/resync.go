@@ -152,14 +152,6 @@ func (r *Running) RequireResync(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Compactable is nil if a compaction may start: it and a resync exclude each other (resync.md §5).
-func (r *Running) Compactable() error {
-	if r.currentRun() != nil {
-		return errProcessRunning
-	}
-	return nil
-}
-
 func (r *Running) currentRun() *resyncRun {
 	r.mu.Lock()
 	defer r.mu.Unlock()
