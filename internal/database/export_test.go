@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -49,6 +50,9 @@ func Compiling(db *Database, fn func(source, defaultChannel string, o script.Opt
 
 // AtBatch calls fn after each batch that a resync stores, with the number of batches of that run so far.
 func AtBatch(db *Database, fn func(batch int)) { db.resync.atBatch = fn }
+
+// Margin sets how far above the last sequence an online resync begins.
+func Margin(db *Database, n tidegate.Seq) { db.resync.margin = n }
 
 // BatchDocs sets how many documents a resync stores in one transaction.
 func BatchDocs(db *Database, n int) { db.resync.batchDocs = n }

@@ -15,6 +15,7 @@ import (
 
 // offline rewrites the routing of documents in place (resync.md §3.4).
 func (run *resyncRun) offline(ctx context.Context) error {
+	defer run.db.hub.Refresh()
 	if err := run.pages(ctx, run.commitOffline); err != nil {
 		return err
 	}
@@ -45,7 +46,6 @@ func (run *resyncRun) offline(ctx context.Context) error {
 		return fmt.Errorf("complete the resync: %w", err)
 	}
 	run.set(end)
-	run.db.hub.Refresh()
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	resyncBatchDocs  = 256                    // documents of one transaction: a longer commit section makes writers wait
 	resyncBatchBytes = 4 << 20                // … and of their bodies in memory
+	countPage        = 10_000                 // records that are counted in one snapshot
 	resyncReport     = time.Second            // between two reports of progress
 	resyncLog        = 10                     // … of which one in so many goes to the log
 	resyncWarnings   = 100                    // warnings of a run that are logged one by one
@@ -36,11 +37,13 @@ type resyncs struct {
 	untidy  chan struct{} // cap 1: there may be something to tidy
 
 	batchDocs int             // of one transaction; less in tests
+	margin    tidegate.Seq    // of a run that begins; less in tests
 	atBatch   func(batch int) // for tests: called after each batch; nil: not
 }
 
 func (s *resyncs) init() {
 	s.tidying, s.untidy, s.batchDocs = make(chan struct{}, 1), make(chan struct{}, 1), resyncBatchDocs
+	s.margin = firstMargin
 }
 
 func (s *resyncs) begin(run *resyncRun) error {
@@ -72,6 +75,8 @@ type resyncRun struct {
 	colls []*collection
 	fns   map[store.Collection]script.SyncFunction
 	log   *warnLog
+
+	telling sync.Mutex // Progress is called by one at a time
 
 	mu       sync.Mutex
 	state    storedRun // as committed last
@@ -180,7 +185,7 @@ func (run *resyncRun) start(ctx context.Context) (resumed bool, err error) {
 	db := run.db
 	fresh := storedRun{
 		State: ResyncRunning, Mode: ResyncOffline, ID: newRunID(), StartTime: db.opts.Now(), Regenerate: run.o.Regenerate,
-		All: run.o.Collections == nil, Functions: functionsDigest(run.colls, run.fns), Candidates: run.o.Functions, Margin: firstMargin,
+		All: run.o.Collections == nil, Functions: functionsDigest(run.colls, run.fns), Candidates: run.o.Functions, Margin: db.resync.margin,
 	}
 	if run.o.Online {
 		fresh.Mode = ResyncOnline
@@ -332,7 +337,9 @@ func (run *resyncRun) tell(ctx context.Context, log bool) {
 		return
 	}
 	if run.o.Progress != nil {
+		run.telling.Lock()
 		run.o.Progress(s)
+		run.telling.Unlock()
 	}
 	if log {
 		run.db.log.InfoContext(ctx, "resync goes on", "id", s.ID, "processed", s.DocsProcessed, "of", s.DocsTotal,
@@ -361,10 +368,30 @@ func (run *resyncRun) try(ctx context.Context, fn func() error) error {
 
 // countDocs counts the documents of a collection.
 func (db *Database) countDocs(ctx context.Context, c *collection) (n int64, err error) {
-	h := db.Admin(c.id)
-	for after, more := "", true; more; {
-		count := func(*recordHead) bool { n++; return false }
-		if _, after, more, err = h.oldDocs(ctx, after, count); err != nil {
+	after := ""
+	for more := true; more; {
+		err := db.st.View(ctx, func(r store.Reader) error {
+			physical, err := c.physical(r)
+			if err != nil {
+				return err
+			}
+			prefix := c.docPrefix(physical)
+			rng := store.Prefix(prefix)
+			if after != "" {
+				rng.Start = store.PrefixEnd(prefix.Clone().Name(after))
+			}
+			it := r.Scan(rng)
+			defer it.Close()
+			for range countPage {
+				if more = it.Next(); !more {
+					return it.Err()
+				}
+				n++
+			}
+			after, _, err = store.CutName(it.Key()[len(prefix):])
+			return err
+		})
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -159,6 +159,9 @@ func (db *Database) tidyDocs(ctx context.Context, old store.OldGeneration) error
 		err = db.st.Update(ctx, func(tx store.Tx) error {
 			for _, row := range expiries {
 				expires, err := c.expires(tx, row.id, row.at)
+				if err != nil && tidegate.ErrorCode(err) == tidegate.Corrupt {
+					continue // nobody can tell: the row stays
+				}
 				if err == nil && !expires {
 					err = tx.Delete(c.expiryKey(row.at, expireDoc, row.id, tidegate.RevID{}))
 				}
