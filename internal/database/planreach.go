@@ -38,6 +38,9 @@ func (p *plan) walkPrincipals(ctx context.Context, r store.Reader) error {
 		if !changed && reach.size() == 0 {
 			return nil
 		}
+		if reach.DocsLost > 0 || len(reach.ChannelsLost)+len(reach.RolesLost) > 0 {
+			p.losing++
+		}
 		if who.Kind == tidegate.Role {
 			p.roles++
 		} else {

@@ -26,8 +26,9 @@ type PlanReport struct {
 	Others     PlanOthers     `json:"other_channels"`
 	Users      int64          `json:"users_changed"` // whose reach would change
 	Roles      int64          `json:"roles_changed"`
-	Principals []PlanReach    `json:"principals"` // samples: those with most documents gained and lost first
-	Failures   []PlanFailure  `json:"failures"`   // samples
+	Losing     int64          `json:"principals_losing"` // users and roles that would lose a document, channel or role
+	Principals []PlanReach    `json:"principals"`        // samples: those with most documents gained and lost first
+	Failures   []PlanFailure  `json:"failures"`          // samples
 	Exact      PlanExact      `json:"exact"`
 }
 
@@ -123,7 +124,7 @@ func (p *plan) report() *PlanReport {
 	r := &PlanReport{
 		Sequence: p.sequence, DocsTotal: p.status.DocsTotal, DocsProcessed: p.status.DocsProcessed,
 		DocsWouldChange: p.status.DocsChanged, DocsRejected: p.status.DocsRejected, DocsFailed: p.failed,
-		DocsErrored: p.status.DocsErrored, Documents: p.documents, Users: p.users, Roles: p.roles,
+		DocsErrored: p.status.DocsErrored, Documents: p.documents, Users: p.users, Roles: p.roles, Losing: p.losing,
 		Principals: p.reach, Failures: p.failures,
 		Exact: PlanExact{
 			Channels: p.channels.exact, Principals: p.grants.Exact(),

@@ -33,6 +33,7 @@ type plan struct {
 	failures  []PlanFailure
 	users     int64
 	roles     int64
+	losing    int64 // of both
 	reach     []PlanReach
 	visits    int64
 
