@@ -53,6 +53,7 @@ func commands() []command {
 		{"serve", "run a gateway", serveCommand},
 		{"replicate", "copy a database of a gateway to or from another gateway, and show how it goes", replicateCommand},
 		{"resync", "run a changed sync function over what is stored, and show how it goes", resyncCommand},
+		{"plan", "tell what a sync function would change, and change nothing", planCommand},
 		{"why", "tell why a user sees a document or does not", whyCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
