@@ -24,7 +24,9 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, os.Args[1:], os.LookupEnv, stdio{os.Stdin, os.Stdout, os.Stderr})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "tidegate:", err)
+		if err.Error() != "" {
+			fmt.Fprintln(os.Stderr, "tidegate:", err)
+		}
 		os.Exit(exitCode(err))
 	}
 }
@@ -54,6 +56,8 @@ func commands() []command {
 		{"backup", "write everything that a gateway stores into one file", backupCommand},
 		{"restore", "put a backup into an empty store", restoreCommand},
 		{"move", "copy everything from one store to another", moveCommand},
+		{"plan", "tell what a sync function would change, and change nothing", planCommand},
+		{"why", "tell why a user sees a document or does not", whyCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
@@ -103,9 +107,13 @@ func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func usageErrorf(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// exitCode is 2 for a command line that was not understood, 130 for a command that was interrupted, else 1.
+// exitCode is 2 for a command line that was not understood, 130 for a command that was interrupted, else 1, unless the
+// command says otherwise.
 func exitCode(err error) int {
+	status, ok := errors.AsType[*exitStatus](err)
 	switch {
+	case ok:
+		return status.code
 	case errors.Is(err, errUsage):
 		return 2
 	case errors.Is(err, errInterrupted):

@@ -40,7 +40,7 @@ func (e *answerError) Error() string {
 }
 
 // maxAnswer bounds an answer, in bytes.
-const maxAnswer = 1 << 20
+const maxAnswer = 8 << 20
 
 // request makes a request below the database and reads the answer into result, unless that is nil. The error is an
 // *answerError if there was an answer.

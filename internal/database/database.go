@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -57,9 +58,11 @@ type collection struct {
 	// configured is the run of resync whose function sync is, as far as the store knows: the latest one when the database
 	// was opened.
 	configured uint32
-	stats      *CollectionStats
-	total      *Stats // of the database
-	routes     *store.RoutingCache
+	// latest is the function that an online resync of this process made the collection's; nil: sync is.
+	latest atomic.Pointer[script.SyncFunction]
+	stats  *CollectionStats
+	total  *Stats // of the database
+	routes *store.RoutingCache
 }
 
 // Open opens the database. Invalid: a sync function does not compile. The caller runs Run and calls Close
@@ -72,7 +75,7 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 		byID:   map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
 	}
 	db.sweeper.init()
-	db.functions.byRun = map[uint32]map[store.Collection]script.SyncFunction{}
+	db.functions.init()
 	db.resync.init()
 	err := db.openCollections()
 	if err == nil {
@@ -138,6 +141,17 @@ func (c *collection) compile(source string, opts script.Options) (err error) {
 	return err
 }
 
+// function is the present sync function.
+func (c *collection) function() script.SyncFunction {
+	if fn := c.latest.Load(); fn != nil {
+		return *fn
+	}
+	return c.sync
+}
+
+// source is that of the present sync function.
+func (c *collection) source() string { return c.function().Source() }
+
 // defaultChannel is what the default function of a named collection puts documents into.
 func (c *collection) defaultChannel() string {
 	if c.id == 0 {
@@ -178,7 +192,7 @@ func (db *Database) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, work := range []func(context.Context) error{
-		db.hub.Run, db.access.Run, db.runSweeper, db.runCompaction,
+		db.hub.Run, db.access.Run, db.runSweeper, db.runCompaction, db.runTidy,
 	} {
 		wg.Go(func() {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
@@ -258,14 +272,14 @@ func (db *Database) Collection(scope, name string) (store.Collection, error) {
 type CollectionInfo struct {
 	Scope, Name string
 	ID          store.Collection
-	Sync        string // source of the sync function as configured
+	Sync        string // source of the sync function as configured, or as an online resync made it
 }
 
 // Collections returns the collections in the order of Options.
 func (db *Database) Collections() []CollectionInfo {
 	infos := make([]CollectionInfo, len(db.collections))
 	for i, c := range db.collections {
-		infos[i] = CollectionInfo{Scope: c.scope, Name: c.name, ID: c.id, Sync: c.sync.Source()}
+		infos[i] = CollectionInfo{Scope: c.scope, Name: c.name, ID: c.id, Sync: c.source()}
 	}
 	return infos
 }

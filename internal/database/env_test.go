@@ -69,6 +69,27 @@ var compiled = sync.OnceValues(func() (script.SyncFunction, error) {
 	return script.CompileSync(byChannels, "", script.Options{})
 })
 
+// compiledOnce are functions that tests give to databases that are open, each compiled once.
+var compiledOnce sync.Map // of source and default channel → script.SyncFunction
+
+func compileOnce(source, defaultChannel string, o script.Options) (script.SyncFunction, error) {
+	key := defaultChannel + "\x00" + source
+	if fn, ok := compiledOnce.Load(key); ok {
+		return fn.(script.SyncFunction), nil
+	}
+	fn, err := script.CompileSync(source, defaultChannel, o)
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := compiledOnce.LoadOrStore(key, keptFunction{fn})
+	return kept.(script.SyncFunction), nil
+}
+
+// keptFunction is shared by databases, none of which closes it.
+type keptFunction struct{ script.SyncFunction }
+
+func (keptFunction) Close() {}
+
 func byChannelsCollection(t testing.TB) []database.CollectionOptions {
 	t.Helper()
 	fn, err := compiled()
@@ -119,6 +140,7 @@ func openWith(t testing.TB, st store.Store, blobs blob.Store, opts database.Opti
 	if e.db, err = database.Open(t.Context(), st, blobs, opts); err != nil {
 		t.Fatal(err)
 	}
+	database.Compiling(e.db, compileOnce)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
 )
 
@@ -37,3 +39,20 @@ func (h *Handle) WithoutVectors(ctx context.Context, id string) error {
 		return err
 	})
 }
+
+// Tidy removes what resyncs left.
+func (db *Database) Tidy(ctx context.Context) error { return db.tidy(ctx) }
+
+// Compiling makes the database compile sync functions by fn.
+func Compiling(db *Database, fn func(source, defaultChannel string, o script.Options) (script.SyncFunction, error)) {
+	db.functions.compile = fn
+}
+
+// AtBatch calls fn after each batch that a resync stores, with the number of batches of that run so far.
+func AtBatch(db *Database, fn func(batch int)) { db.resync.atBatch = fn }
+
+// Margin sets how far above the last sequence an online resync begins.
+func Margin(db *Database, n tidegate.Seq) { db.resync.margin = n }
+
+// BatchDocs sets how many documents a resync stores in one transaction.
+func BatchDocs(db *Database, n int) { db.resync.batchDocs = n }

@@ -16,10 +16,13 @@ import (
 const purgeBatch = 32
 
 // Purge removes documents for good, with all their revisions, attachments and grants; the feed does not tell.
-// It returns the IDs of those that existed, in order. For administrators: Forbidden to all others.
+// It returns the IDs of those that existed, in order. For administrators: Forbidden to all others, and if the database is read-only.
 func (h *Handle) Purge(ctx context.Context, ids []string) ([]string, error) {
 	if !h.IsAdmin() {
 		return nil, tidegate.ErrForbidden
+	}
+	if h.db.opts.ReadOnly {
+		return nil, errReadOnly
 	}
 	var purged []string
 	for len(ids) > 0 {

@@ -84,14 +84,19 @@ func (n *nearReader) Get(key []byte) ([]byte, error) {
 	if at.last != nil && bytes.Compare(key, at.last) <= 0 {
 		return n.Reader.Get(key)
 	}
-	at.last = append(at.last[:0], key...)
-	if !at.it.SeekGE(key) {
-		return nil, at.it.Err()
+	return at.get(key)
+}
+
+// get returns the value of a key that is above the last.
+func (n *near) get(key []byte) ([]byte, error) {
+	n.last = append(n.last[:0], key...)
+	if !n.it.SeekGE(key) {
+		return nil, n.it.Err()
 	}
-	if !bytes.Equal(at.it.Key(), key) {
+	if !bytes.Equal(n.it.Key(), key) {
 		return nil, nil
 	}
-	return at.it.Value(), at.it.Err()
+	return n.it.Value(), n.it.Err()
 }
 
 func (n *nearReader) close() {

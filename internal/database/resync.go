@@ -47,7 +47,7 @@ type ResyncOptions struct {
 	Concurrency int
 	// OnSwitch, with Online, runs in the transaction that makes the new routing visible.
 	OnSwitch func(tx store.Tx) error
-	// Progress, if not nil, is called at batch boundaries and once each second at least. It must not block.
+	// Progress, if not nil, is called at the start, once each second and at the end. It must not block.
 	Progress func(ResyncStatus)
 }
 
@@ -88,38 +88,27 @@ var errResyncBusy = tidegate.Errorf(tidegate.Unavailable, "Database _resync alre
 // Invalid: an option makes no sense, or a function does not compile; nothing was changed then. Unavailable: one is
 // running.
 func (db *Database) Resync(ctx context.Context, o ResyncOptions) (ResyncStatus, error) {
-	return ResyncStatus{}, tidegate.Errorf(tidegate.Unavailable, "not built yet")
+	run, err := db.newRun(o)
+	if err != nil {
+		return ResyncStatus{}, err
+	}
+	if err := db.resync.begin(run); err != nil {
+		return ResyncStatus{}, err
+	}
+	defer db.resync.end()
+	stop := run.report(ctx)
+	defer stop()
+	err = run.do(ctx)
+	return run.view(), err
 }
 
 // ResyncStatus returns the status of the resync that is running in this process, or else what is stored of the last
 // one, whose State may say running if it was interrupted, or runs elsewhere.
 func (db *Database) ResyncStatus(ctx context.Context) (ResyncStatus, error) {
+	if run := db.resync.current(); run != nil {
+		if status := run.view(); status.ID != "" {
+			return status, nil
+		}
+	}
 	return ReadResyncStatus(ctx, db.st, db.space)
-}
-
-// ReadResyncStatus returns what is stored of the last resync of a database, which need not be open.
-func ReadResyncStatus(ctx context.Context, st store.Store, space store.Space) (ResyncStatus, error) {
-	return ResyncStatus{State: ResyncCompleted}, nil
-}
-
-// SyncFunctionChanged returns the collections whose documents were routed by another function than is configured
-// now: a resync is due (resync.md §2).
-func (db *Database) SyncFunctionChanged(ctx context.Context) ([]store.Collection, error) {
-	return nil, nil
-}
-
-// RequireResync returns the collections that must not be served before a resync with Regenerate has completed
-// (resync.md §3.7).
-func (db *Database) RequireResync(ctx context.Context) ([]store.Collection, error) {
-	return ReadRequireResync(ctx, db.st, db.space)
-}
-
-// ReadRequireResync is RequireResync of a database that need not be open.
-func ReadRequireResync(ctx context.Context, st store.Store, space store.Space) ([]store.Collection, error) {
-	return nil, nil
-}
-
-// MarkRequireResync notes that a collection's metadata is of another database.
-func MarkRequireResync(tx store.Tx, space store.Space, coll store.Collection) error {
-	return nil
 }

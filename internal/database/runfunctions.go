@@ -17,6 +17,13 @@ type runFunctions struct {
 	mu    sync.Mutex
 	byRun map[uint32]map[store.Collection]script.SyncFunction
 	owned []script.SyncFunction
+
+	compile func(source, defaultChannel string, o script.Options) (script.SyncFunction, error)
+}
+
+func (f *runFunctions) init() {
+	f.byRun = map[uint32]map[store.Collection]script.SyncFunction{}
+	f.compile = script.CompileSync
 }
 
 // function returns the sync function of a collection that a run gave it; of run 0 or the one that it was opened with,
@@ -74,11 +81,11 @@ func (db *Database) compileLocked(sources map[store.Collection]string) (map[stor
 		switch {
 		case c == nil:
 			continue // not configured any more
-		case source == c.sync.Source():
-			fns[coll] = c.sync
+		case source == c.source():
+			fns[coll] = c.function()
 			continue
 		}
-		fn, err := script.CompileSync(source, c.defaultChannel(), script.Options{Limits: db.opts.Script, Logger: db.log})
+		fn, err := db.functions.compile(source, c.defaultChannel(), script.Options{Limits: db.opts.Script, Logger: db.log})
 		if err != nil {
 			for _, fn := range made {
 				fn.Close()

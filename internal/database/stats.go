@@ -33,6 +33,9 @@ type Stats struct {
 
 	Replication ReplicationStats
 
+	ResyncProcessed atomic.Int64 // resync_num_processed
+	ResyncChanged   atomic.Int64 // resync_num_changed
+
 	// group security
 	AccessErrors atomic.Int64 // num_access_errors
 	DocsRejected atomic.Int64 // num_docs_rejected
@@ -60,6 +63,8 @@ type CollectionStats struct {
 	DocReadsBytes    atomic.Int64 // doc_reads_bytes
 	DocWrites        atomic.Int64 // num_doc_writes
 	DocWritesBytes   atomic.Int64 // doc_writes_bytes
+	ResyncProcessed  atomic.Int64 // resync_num_processed
+	ResyncChanged    atomic.Int64 // resync_num_changed
 }
 
 // NewStats makes a set of zero counters.
@@ -97,6 +102,8 @@ func (s *Stats) Database() iter.Seq2[string, int64] {
 		counter{"warn_channels_per_doc_count", &s.WarnChannelsPerDoc},
 		counter{"warn_grants_per_doc_count", &s.WarnGrantsPerDoc},
 		counter{"warn_channel_name_size_count", &s.WarnChannelNameSize},
+		counter{"resync_num_processed", &s.ResyncProcessed},
+		counter{"resync_num_changed", &s.ResyncChanged},
 	)
 }
 
@@ -131,6 +138,8 @@ func (c *CollectionStats) All() iter.Seq2[string, int64] {
 		counter{"doc_reads_bytes", &c.DocReadsBytes},
 		counter{"num_doc_writes", &c.DocWrites},
 		counter{"doc_writes_bytes", &c.DocWritesBytes},
+		counter{"resync_num_processed", &c.ResyncProcessed},
+		counter{"resync_num_changed", &c.ResyncChanged},
 	)
 }
 

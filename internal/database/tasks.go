@@ -44,6 +44,7 @@ type CompactStatus struct {
 var (
 	errCompacting    = tidegate.Errorf(tidegate.Unavailable, "Database compact already in progress")
 	errNotCompacting = tidegate.Errorf(tidegate.Invalid, "Database compact is not running")
+	errResyncs       = tidegate.Errorf(tidegate.Unavailable, "Process already running") // resync.md §5
 )
 
 // tasks are the compactions of a database, at most one of each kind at a time.
@@ -93,14 +94,17 @@ func (ts *tasks) close() {
 	ts.wg.Wait()
 }
 
-// StartCompact begins a compaction in the background and returns its status. Unavailable: one of the kind is running,
-// or the database is closed.
+// StartCompact begins a compaction in the background and returns its status. Unavailable: one of the kind is running, a
+// resync is, or the database is closed.
 func (db *Database) StartCompact(kind CompactKind, o CompactOptions) (CompactStatus, error) {
 	ts := &db.tasks
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if t := ts.latest[kind]; ts.closed || (t != nil && t.running()) {
 		return CompactStatus{}, errCompacting
+	}
+	if db.resync.current() != nil {
+		return CompactStatus{}, errResyncs
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)

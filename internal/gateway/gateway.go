@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -51,6 +52,8 @@ type Gateway struct {
 	ctx        context.Context // ends when all background work is to end
 	end        context.CancelCauseFunc
 	background sync.WaitGroup
+
+	dryRuns atomic.Int32 // under way
 
 	mu     sync.Mutex // guards what follows; taken before Running.mu
 	dbs    map[string]*Running

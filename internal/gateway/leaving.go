@@ -22,6 +22,9 @@ func (l *leaving) join() context.Context {
 	l.once.Do(func() {
 		l.joined, l.cancel = context.WithCancelCause(l.Context)
 		l.unhook = context.AfterFunc(l.instance, func() { l.cancel(context.Cause(l.instance)) })
+		if l.instance.Err() != nil { // now, not when AfterFunc gets to it: what begins after the end must not happen
+			l.cancel(context.Cause(l.instance))
+		}
 	})
 	return l.joined
 }

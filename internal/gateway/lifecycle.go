@@ -43,7 +43,7 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	})
 	if err == nil {
 		r.replications.online(ctx, d, db)
-		r.resumeOnline(ctx, d)
+		r.resumeOnline(ctx, d, db)
 	}
 	return err
 }
@@ -190,8 +190,8 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if state := r.State(); state == Starting {
-		return errTakeOffline(state)
+	if done, err := r.goingOffline(ctx); done || err != nil {
+		return err
 	}
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -205,7 +205,34 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	if state != Online {
 		return nil
 	}
-	return r.stop(context.WithoutCancel(ctx), errGoingOffline)
+	err = r.stop(context.WithoutCancel(ctx), errGoingOffline)
+	if err == nil {
+		g.log.Info("database offline", "database", name, "reason", "ADMIN Request")
+	}
+	return err
+}
+
+// goingOffline reports whether the database has gone offline by what was under way already. It does not go offline twice:
+// it may have been brought online in between.
+func (r *Running) goingOffline(ctx context.Context) (done bool, err error) {
+	r.mu.Lock()
+	state, reloading, moved := r.state, r.reloading, r.moved
+	if state == Stopping {
+		r.byHand = true
+	}
+	r.mu.Unlock()
+	switch {
+	case state == Starting && !reloading:
+		return false, errTakeOffline(state)
+	case state != Stopping || reloading:
+		return false, nil
+	}
+	select {
+	case <-moved:
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 }
 
 // BringOnline makes a database load after delay, in the background (resync.md §1.2); with wait it returns when
@@ -268,7 +295,11 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	r.warnHalfDone(ctx)
-	return r.start(ctx, nil)
+	if err := r.start(ctx, nil); err != nil {
+		return err
+	}
+	r.g.log.Info("database online", "database", r.name)
+	return nil
 }
 
 // warnHalfDone says that an offline resync did not come to its end (resync.md §3.5).

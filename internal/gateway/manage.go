@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -252,14 +254,18 @@ func (g *Gateway) Update(ctx context.Context, name, ifMatch string, change func(
 	return "", tidegate.Errorf(tidegate.Unavailable, "the config is being changed by somebody else, try again later")
 }
 
-// candidateFor reports whether a change of the config gives another function to the collection that an online resync
-// has a candidate for, which will take that place.
-func (r *Running) candidateFor(old, cfg *config.Database) bool {
+// disturbs reports whether a change of the config cannot be made while an online resync runs: it gives another function to
+// the collection whose candidate will take that place, or takes away or brings collections.
+func (r *Running) disturbs(old, cfg *config.Database) bool {
 	run := r.currentRun()
-	if run == nil || run.plan.candidate == "" {
+	if run == nil || !run.plan.options.Online {
 		return false
 	}
-	return syncSources(old)[run.plan.candidate] != syncSources(cfg)[run.plan.candidate]
+	was, is := syncSources(old), syncSources(cfg)
+	if !slices.Equal(slices.Sorted(maps.Keys(was)), slices.Sorted(maps.Keys(is))) {
+		return true
+	}
+	return run.plan.candidate != "" && was[run.plan.candidate] != is[run.plan.candidate]
 }
 
 // updateTries is how often a change is made anew because the definition was changed at the same time, as an online resync
@@ -281,7 +287,7 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if err := checkChange(old, c.Config); err != nil {
 		return "", err
 	}
-	if r.candidateFor(old.Config, c.Config) {
+	if r.disturbs(old.Config, c.Config) {
 		return "", errResyncing
 	}
 	ctx = context.WithoutCancel(ctx)

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate"
-	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -76,7 +75,7 @@ func (g *Gateway) StartResync(ctx context.Context, name string, req ResyncReques
 		return nil, ctx.Err()
 	}
 	info := r.resyncInfo(run.firstStatus())
-	info.Warnings = run.warnings
+	info.Warnings = run.plan.warnings
 	return info, nil
 }
 
@@ -153,14 +152,6 @@ func (r *Running) RequireResync(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// Compactable is nil if a compaction may start: it and a resync exclude each other (resync.md §5).
-func (r *Running) Compactable() error {
-	if r.currentRun() != nil {
-		return errProcessRunning
-	}
-	return nil
-}
-
 func (r *Running) currentRun() *resyncRun {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -231,34 +222,22 @@ func (r *Running) mayResync(req ResyncRequest) error {
 
 // A resyncPlan is a request that was checked against a definition.
 type resyncPlan struct {
-	req         ResyncRequest
-	collections []store.Collection // nil: all
-	candidate   string             // "scope.collection" that SyncFunction is for; "" without one
-	warnings    []string
+	options   database.ResyncOptions
+	candidate string // "scope.collection" that source is for; "" without one
+	source    string
+	warnings  []string
 }
 
 // planResync finds the collections of a request, and tries its function. Invalid: they do not exist, or it makes no
 // sense.
 func (g *Gateway) planResync(ctx context.Context, d *definition, req ResyncRequest) (*resyncPlan, error) {
-	p := &resyncPlan{req: req}
-	chosen := syncSources(d.Config)
+	p := &resyncPlan{options: database.ResyncOptions{Online: req.Online, Regenerate: req.Regenerate, Reset: req.Reset}}
+	chosen, err := d.chooseCollections(req.Scopes)
+	if err != nil {
+		return nil, err
+	}
 	if len(req.Scopes) > 0 {
-		chosen = map[string]config.JavaScript{}
-		for scope, colls := range req.Scopes {
-			for _, coll := range colls {
-				id, ok := d.collectionID(scope, coll)
-				if !ok {
-					return nil, tidegate.Errorf(tidegate.Invalid, "failed to find ID for collection %s.%s", scope, coll)
-				}
-				p.collections = append(p.collections, id)
-				chosen[scope+"."+coll] = ""
-			}
-		}
-		if len(p.collections) == 0 {
-			return nil, tidegate.Errorf(tidegate.Invalid, "scopes names no collection; leave it out for all of them")
-		}
-		slices.Sort(p.collections)
-		p.collections = slices.Compact(p.collections)
+		p.options.Collections = slices.Sorted(maps.Values(chosen))
 	}
 	for _, key := range d.ResyncDue {
 		if _, ok := chosen[key]; !ok {
@@ -274,10 +253,39 @@ func (g *Gateway) planResync(ctx context.Context, d *definition, req ResyncReque
 	case len(chosen) != 1:
 		return nil, tidegate.Errorf(tidegate.Invalid, "sync_function is for one collection; choose it with scopes")
 	}
-	for key := range chosen {
-		p.candidate = key
+	for key, id := range chosen {
+		p.candidate, p.source = key, *req.SyncFunction
+		p.options.Functions = map[store.Collection]string{id: p.source}
 	}
-	return p, g.trySource(ctx, *req.SyncFunction, d.Config.Settings().JavaScriptTimeout)
+	return p, g.trySource(ctx, p.source, d.Config.Settings().JavaScriptTimeout)
+}
+
+// chooseCollections returns the numbers of the collections that scopes name, by "scope.collection"; of all that are
+// configured if it is empty.
+func (d *definition) chooseCollections(scopes map[string][]string) (map[string]store.Collection, error) {
+	chosen := map[string]store.Collection{}
+	for scope, colls := range scopes {
+		for _, coll := range colls {
+			id, ok := d.collectionID(scope, coll)
+			if !ok {
+				return nil, tidegate.Errorf(tidegate.Invalid, "failed to find ID for collection %s.%s", scope, coll)
+			}
+			chosen[scope+"."+coll] = id
+		}
+	}
+	if len(scopes) > 0 && len(chosen) == 0 {
+		return nil, tidegate.Errorf(tidegate.Invalid, "scopes names no collection; leave it out for all of them")
+	}
+	if len(scopes) > 0 {
+		return chosen, nil
+	}
+	for key := range syncSources(d.Config) {
+		scope, coll, _ := cutCollection(key)
+		if id, ok := d.collectionID(scope, coll); ok {
+			chosen[key] = id
+		}
+	}
+	return chosen, nil
 }
 
 // Lease of a run: one for each database, of all nodes.
@@ -302,20 +310,18 @@ func (g *Gateway) resyncLease(ctx context.Context, d *definition) (store.Lease, 
 
 // resyncRun is a resync that runs here.
 type resyncRun struct {
-	db       *database.Database
-	plan     *resyncPlan
-	cancel   context.CancelCauseFunc
-	log      *slog.Logger
-	begun    chan struct{} // closed at the first news of it
-	done     chan struct{} // closed when it is over and the database has moved on
-	warnings []string
+	db     *database.Database
+	dry    *dryRun // nil: it is none
+	plan   *resyncPlan
+	cancel context.CancelCauseFunc
+	begun  chan struct{} // closed at the first news of it
+	done   chan struct{} // closed when it is over and the database has moved on
 
 	mu       sync.Mutex // guards what follows
 	first    *database.ResyncStatus
 	last     database.ResyncStatus
 	err      error
 	stopping bool
-	loggedAt time.Time
 }
 
 // stop asks the run to stop for good.
@@ -327,8 +333,12 @@ func (run *resyncRun) stop() {
 }
 
 // status is what the run is doing now.
-func (run *resyncRun) status(ctx context.Context) (database.ResyncStatus, error) {
-	st, err := run.db.ResyncStatus(ctx)
+func (run *resyncRun) status(ctx context.Context) (st database.ResyncStatus, err error) {
+	if run.dry != nil {
+		st = run.dry.view()
+	} else {
+		st, err = run.db.ResyncStatus(ctx)
+	}
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	if run.stopping && st.State == database.ResyncRunning {

@@ -233,6 +233,33 @@ func (r *Running) exit(inst *instance) {
 	}
 }
 
+// AwaitState waits until the database is in a state, or ctx ends.
+func (r *Running) AwaitState(ctx context.Context, state State) error {
+	for {
+		r.mu.Lock()
+		now, moved := r.state, r.moved
+		r.mu.Unlock()
+		if now == state {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Requests is how many requests are being served, feeds and connections included.
+func (r *Running) Requests() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inst == nil {
+		return 0
+	}
+	return r.inst.requests
+}
+
 // Gate is what a request that comes now is told, if the database does not serve it; nil if it does.
 func (r *Running) Gate() error {
 	r.mu.Lock()

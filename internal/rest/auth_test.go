@@ -98,15 +98,18 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// While a database is not loaded nobody can log in to it; what is open says so.
+// While a database is not loaded nobody can log in to it; what is open says so. Its state is told to everybody, as the
+// refusals tell it, and nothing else about it.
 func TestAuthenticationOffline(t *testing.T) {
 	r := newRig(t, rigOptions{startup: cheapPasswords})
 	r.a("PUT", "/db/_user/bob", `{"password":"letmein"}`).is(201)
 	r.a("POST", "/db/_offline", "").is(200)
-	for _, path := range []string{"/db/", "/db/doc", "/db/_session"} {
-		for _, header := range []string{"X: y", basic("bob", "letmein"), "Cookie: SyncGatewaySession=x"} {
+	for _, header := range []string{"X: y", basic("bob", "letmein"), "Cookie: SyncGatewaySession=x"} {
+		for _, path := range []string{"/db/doc", "/db/_session"} {
 			r.p("GET", path, "", header).fails(503, "DB is currently under maintenance")
 		}
+		r.p("GET", "/db/", "", header).want(200, `{"db_name":"db","update_seq":0,"committed_update_seq":0,"instance_start_time":null,
+			"compact_running":false,"purge_seq":0,"disk_format_version":0,"state":"Offline"}`)
 	}
 	r.p("PUT", "/db/", `{}`).is(412)
 	r.a("GET", "/db/", "").is(200)

@@ -31,9 +31,6 @@ func (s *Server) handleCompact(w http.ResponseWriter, r *request) error {
 	var err error
 	switch r.q.text("action") {
 	case "", "start":
-		if err := r.running.Compactable(); err != nil {
-			return err
-		}
 		status, err = r.db.StartCompact(kind, database.CompactOptions{DryRun: r.q.boolean("dry_run", false)})
 	case "stop":
 		status, err = r.db.StopCompact(kind)

@@ -53,6 +53,7 @@ func (e *exercise) run() {
 	e.compaction()
 	e.states()
 	e.resync()
+	e.dryRuns()
 }
 
 // start makes a server with everything that its endpoints need.

@@ -1,5 +1,7 @@
 package rest
 
+import "encoding/json"
+
 // resync exercises the operations of a resync, under both spellings.
 func (e *exercise) resync() {
 	e.call(admin, "PUT", "/rs/", `{"sync":"function (doc) { channel('a'); }"}`, 201)
@@ -22,6 +24,15 @@ func (e *exercise) resync() {
 	e.call(admin, "POST", "/rs/_resync?online=true", "", 503)
 	e.call(admin, "POST", "/rs/_online?wait=true", "", 200)
 	e.call(admin, "POST", "/rs/_resync?online=true&wait=true", `{"sync_function":"function (doc) { channel('c'); }"}`, 200)
+
+	e.r.bulk("rs", 20, `"slow":true`)
+	slow, _ := json.Marshal(map[string]string{"sync": slowly})
+	e.call(admin, "POST", "/rs/_config", string(slow), 201)
+	e.call(admin, "POST", "/rs/_offline", "", 200)
+	e.call(admin, "POST", "/rs/_resync", "", 200)
+	e.call(admin, "POST", "/rs/_online", "", 503)
+	e.call(admin, "POST", "/rs/_resync?action=stop&wait=true", "", 200)
+	e.call(admin, "POST", "/rs/_online?wait=true", "", 200)
 
 	rev := e.call(admin, "PUT", "/rs/resync", `{}`, 201).rev()
 	e.call(admin, "GET", "/rs/resync", "", 200)

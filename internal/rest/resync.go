@@ -151,7 +151,11 @@ func resyncStatusOf(i *gateway.ResyncInfo) resyncStatus {
 		Mode: string(i.Mode), Total: i.DocsTotal, Errored: i.DocsErrored, Rejected: i.DocsRejected,
 		PerSecond: int64(i.DocsPerSecond + 0.5), Regenerate: i.Regenerate, Warnings: i.Warnings,
 	}
-	if i.Ended() && i.ID != "" {
+	switch {
+	case !i.Ended():
+	case i.ID == "":
+		st.Mode = "" // there never was one
+	default:
 		st.Changes = &st.Changed
 	}
 	if i.TimeLeft > 0 {

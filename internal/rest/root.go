@@ -194,6 +194,10 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	serverUUID, epoch := r.running.ServerUUID(), r.running.SyncEpoch()
+	if r.listener == public && r.db == nil { // nobody was asked who they are
+		needs, serverUUID, epoch = resyncNeeds{}, "", ""
+	}
 	return s.reply(w, http.StatusOK, struct {
 		Name       string       `json:"db_name"`
 		UpdateSeq  tidegate.Seq `json:"update_seq"`
@@ -207,7 +211,7 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		SyncEpoch  string       `json:"sync_epoch,omitempty"`
 		resyncNeeds
 	}{r.running.Name(), seq, seq, r.running.InstanceStart().UnixMicro(), compacting(r.running.DB()), 0, 0,
-		r.running.State().String(), r.running.ServerUUID(), r.running.SyncEpoch(), needs})
+		r.running.State().String(), serverUUID, epoch, needs})
 }
 
 // handleEnsureFullCommit answers POST /{db}/_ensure_full_commit: everything acknowledged is durable already
