@@ -76,13 +76,14 @@ func (st *stream) Next(ctx context.Context, wait time.Duration) ([]clustersync.E
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for last := false; ; {
+		before := st.at
 		events, changed, err := st.take()
-		if err != nil || len(events) > 0 || last {
+		if err != nil || st.at > before || last {
 			return events, st.m.server.position(st.at, st.time), err
 		}
 		select {
 		case <-changed:
-			last = true // also if it was only a mark: then the position moves on
+			last = true // also for a killed connection, which is looked at below
 		case <-timeout.C:
 			last = true
 		case <-ctx.Done():

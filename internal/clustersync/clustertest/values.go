@@ -170,6 +170,9 @@ func merge(options, change bson.Raw) bson.Raw {
 
 // marshal is for values that are known to be encodable; anything else is a mistake in a test.
 func marshal(v any) bson.Raw {
+	if d, ok := v.(bson.D); ok && d == nil {
+		v = bson.D{}
+	}
 	b, err := bson.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("clustertest: encode %T: %v", v, err))
