@@ -13,12 +13,15 @@ type Filter struct {
 	exclude []pattern
 	natural []pattern
 	remap   map[string]string // databases; those not in it keep their names
-	docs    *DocumentFilter
+	docs    *documents        // nil: all
+
+	spec     FilterSpec
+	metadata string // database with the records of the sync, if it is called otherwise than by default
 }
 
 // Includes reports whether the namespace is synced. Internal namespaces never are.
 func (f *Filter) Includes(ns Namespace) bool {
-	if Internal(ns) {
+	if Internal(ns) || f.internalDatabase(ns.Database) {
 		return false
 	}
 	if f == nil {
@@ -29,7 +32,7 @@ func (f *Filter) Includes(ns Namespace) bool {
 
 // WholeDatabase reports whether every collection that the database has, or may ever have, is synced.
 func (f *Filter) WholeDatabase(db string) bool {
-	if InternalDatabase(db) {
+	if f.internalDatabase(db) {
 		return false
 	}
 	if f == nil {
@@ -97,6 +100,11 @@ func (f *Filter) Keeps(d Document) bool {
 		return false
 	}
 	return f == nil || f.docs == nil || f.docs.keeps(d)
+}
+
+// internalDatabase is InternalDatabase with the records of this sync counted in.
+func (f *Filter) internalDatabase(db string) bool {
+	return InternalDatabase(db) || f != nil && f.metadata != "" && db == f.metadata
 }
 
 // InternalDatabase reports whether no sync ever touches the database: the servers' own, and the metadata of a sync, of this or of other
