@@ -3,18 +3,41 @@ package clustersync
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // Verifier compares the two sides of a sync while it runs (spec §18). It reads every collection of both clusters once, part by part, as
 // sums of hashes ("initial hashing"), and from then on compares one by one the documents that change on either side ("stream hashing").
 // At commit it says whether the two are equal. It is not resumable: a new Verifier begins again.
 //
-// The engine tells it of every change of the source with Observe, from before Run on; it follows the destination itself, so that a write
-// to the destination that did not come from the sync is found as well.
+// The engine tells it of changes of the source with Observe, from before Run on; it follows the destination itself, so that a write to the
+// destination that did not come from the sync is found as well.
+//
+// Why nothing is missed: a document was equal on both sides when it was hashed or compared, or it is dirty. Whatever changes on either
+// side after that makes it dirty again. When both streams are read to their ends and nothing is dirty, all are equal.
 type Verifier struct {
-	cfg VerifierConfig
+	cfg   VerifierConfig
+	both  sides
+	dirty *dirtySet
+
+	mu      sync.Mutex
+	pairs   map[string]Pair   // by refKey of the source: as Pairs gave them last
+	hashed  map[string]bool   // what initial hashing is done with
+	again   map[string]uint64 // how often a pair was to be hashed anew
+	started bool
+	followed
+	failed error         // why Run ended
+	moved  chan struct{} // closed and made anew when one of these changes
+
+	counts hashCounts
+	round  time.Time  // when the last round over dirty documents began; mu guards it
+	rounds sync.Mutex // held by who compares dirty documents
 }
 
 // VerifierConfig says what is compared, and how.
@@ -22,8 +45,12 @@ type VerifierConfig struct {
 	Source, Destination Cluster
 
 	// Pairs gives the collections of the sync as they are mapped now: each of the source, with its name there now and on the destination.
-	// It must not wait for the sync to come further.
+	// It is called often and must not wait for the sync to come further.
 	Pairs func(context.Context) ([]Pair, error)
+	// Indexes gives those that the destination should have for a pair; nil: those of the source.
+	Indexes func(Pair) []bson.Raw
+	// Foreign tells namespaces of the destination that are no affair of the sync (data that was there before). Nil: there are none.
+	Foreign func(Namespace) bool
 
 	// Compare is needed for clusters that do not write equal documents down as equal bytes; its zero value compares bytes.
 	Compare Comparison
@@ -47,32 +74,97 @@ type Pair struct {
 
 // Comparison brings documents of two clusters to one form.
 type Comparison struct {
-	// Canonical gives the bytes that are equal on both sides if the document is. Nil: its body.
+	// Canonical gives the bytes that are equal on both sides if the document is; none if the document counts as missing. Nil: its body.
 	Canonical func(Document) ([]byte, error)
-	// Translate writes a key of one kind down as the other kind does. Nil: as it is.
+	// Translate writes a key of one kind down as the other kind does. Nil: as it is. Of a mixed pair, keys that mean one document
+	// have one Raw as tidegate writes it down.
 	Translate func(k Key, from, to Kind) (Key, error)
 }
 
-// NewVerifier returns a verifier that has not begun. Observe may be called at once.
-func NewVerifier(cfg VerifierConfig) *Verifier { return &Verifier{cfg: cfg} }
+// Limits of a verifier.
+const (
+	defaultVerifyWorkers   = 2
+	defaultVerifyPartBytes = 64 << 20
+	defaultMaxDirty        = 1_000_000
+	defaultVerifyPause     = time.Second
+	finalRounds            = 5   // how often differing documents are looked at again in Final
+	maxDifferences         = 100 // kept in an error
+)
 
-// Observe takes note of a change of the source. It must be called for every event that the stream gives, in order, whether the event is
-// applied already or not. It seldom waits (when keys must be put into metadata).
-func (v *Verifier) Observe(ctx context.Context, e Event) error { return nil }
+// NewVerifier returns a verifier that has not begun. Observe may be called at once.
+func NewVerifier(cfg VerifierConfig) *Verifier {
+	if cfg.Workers <= 0 {
+		cfg.Workers = defaultVerifyWorkers
+	}
+	if cfg.PartitionBytes <= 0 {
+		cfg.PartitionBytes = defaultVerifyPartBytes
+	}
+	if cfg.MaxDirty <= 0 {
+		cfg.MaxDirty = defaultMaxDirty
+	}
+	if cfg.Pause <= 0 {
+		cfg.Pause = defaultVerifyPause
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Verifier{
+		cfg: cfg, both: sides{cfg.Source, cfg.Destination, cfg.Compare},
+		dirty: newDirtySet(cfg.MaxDirty, cfg.Metadata, cfg.Fence),
+		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), round: time.Now(),
+	}
+}
+
+// Observe takes note of a change of the source, which should be one of a collection of the sync. It must be called for every such event
+// that the stream gives, in order, applied already or not, before Final at the latest. It seldom waits (when keys must be put into metadata).
+func (v *Verifier) Observe(ctx context.Context, e Event) error {
+	if e.DDL() {
+		v.observeDDL(e)
+		return nil
+	}
+	return v.Dirty(ctx, e.Ref, e.Doc.Key)
+}
 
 // Dirty has the verifier look at documents of a source collection again.
-func (v *Verifier) Dirty(ctx context.Context, source Ref, keys ...Key) error { return nil }
+func (v *Verifier) Dirty(ctx context.Context, source Ref, keys ...Key) error {
+	pair := refKey(source)
+	// A collection that is not known yet will be hashed once it is, and all that has happened by then with it.
+	if !v.known(pair) {
+		return nil
+	}
+	for _, k := range keys {
+		id, err := v.both.join(k, v.cfg.Source.Kind())
+		if err != nil {
+			return fmt.Errorf("verify %s: %w", source.Namespace, err)
+		}
+		if err := v.dirty.add(ctx, dirtyID{pair, id}, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Run hashes both sides and then compares what changes, until ctx ends. It returns nil when ctx ends, and an error only if it cannot go on;
 // differences are no error before Final.
-func (v *Verifier) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (v *Verifier) Run(ctx context.Context) error {
+	err := v.run(ctx)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	v.change(func() {
+		if v.failed = err; err == nil {
+			v.failed = errors.New("the verifier is not running")
+		}
+	})
+	return err
+}
 
 // Final says whether the two sides are equal: nil, or a [*MismatchError]. To be called while Run runs, when the source is quiet and
 // everything of it is observed and applied; writers of the destination are found, not waited for. It first waits for the end of hashing.
-func (v *Verifier) Final(ctx context.Context) error { return nil }
+func (v *Verifier) Final(ctx context.Context) error { return v.final(ctx) }
 
 // Progress is the member `verification` of the progress (spec §5.2).
-func (v *Verifier) Progress() VerificationProgress { return VerificationProgress{} }
+func (v *Verifier) Progress() VerificationProgress { return v.progress() }
 
 // Hashing reports whether both sides are in stream hashing, which canCommit asks for.
 func (v *Verifier) Hashing() bool {
@@ -115,76 +207,93 @@ type MismatchError struct {
 	Differences []Difference // the first of them
 }
 
-func (e *MismatchError) Error() string { return ErrMismatch.Error() }
+func (e *MismatchError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v in %d places", ErrMismatch, e.Total)
+	const shown = 3
+	for i, d := range e.Differences {
+		if i == shown {
+			b.WriteString("; …")
+			break
+		}
+		b.WriteString("; ")
+		b.WriteString(d.String())
+	}
+	return b.String()
+}
+
 func (e *MismatchError) Unwrap() error { return ErrMismatch }
 
-// Difference is one thing that is not the same on both sides.
-type Difference struct {
-	Source      string         `json:"source"`        // namespace there; "" if it has none
-	Destination string         `json:"destination"`   // namespace there; "" if it has none
-	ID          string         `json:"_id,omitempty"` // canonical extended JSON of the key; "" for a difference of the collections themselves
-	What        DifferenceKind `json:"what"`
-	Detail      string         `json:"detail,omitempty"` // never contents of documents, only names of members
+// refKey names a collection of the source over its renames, if its cluster has UUIDs.
+func refKey(r Ref) string {
+	if r.UUID != "" {
+		return r.UUID
+	}
+	return r.String()
 }
 
-// DifferenceKind says how two sides differ.
-type DifferenceKind string
-
-// The kinds of differences.
-const (
-	MissingDocument   DifferenceKind = "missing on the destination"
-	ExtraDocument     DifferenceKind = "not on the source"
-	OtherDocument     DifferenceKind = "different documents"
-	MissingCollection DifferenceKind = "collection missing on the destination"
-	ExtraCollection   DifferenceKind = "collection not on the source"
-	OtherOptions      DifferenceKind = "different options"
-	OtherIndexes      DifferenceKind = "different indexes"
-)
-
-// VerifyOptions of a verification by itself.
-type VerifyOptions struct {
-	Include func(Namespace) bool      // of the source's names; nil: all
-	Map     func(Namespace) Namespace // source's name to the destination's; nil: the same
-	Compare Comparison
-
-	Workers        int           // 0: 2
-	PartitionBytes int64         // 0: 64 MiB
-	Rounds         int           // how often a differing document is looked at before it is called different; 0: 5
-	Pause          time.Duration // between rounds; 0: 1 s
-	MaxDifferences int           // kept in the report; 0: 100
-	MaxPending     int           // differing documents kept in memory to be looked at again; 0: 100,000
-	OnlyData       bool          // leave out options, indexes and views
-	Log            *slog.Logger  // nil: none
+// known reports whether a pair was there when Pairs was asked last.
+func (v *Verifier) known(pair string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.pairs[pair]
+	return ok
 }
 
-// Report is what a verification found.
-type Report struct {
-	Equal       bool              `json:"equal"`
-	Collections []CollectionCheck `json:"collections"`
-	Total       int64             `json:"totalDifferences"`
-	Differences []Difference      `json:"differences"` // the first MaxDifferences
-	Documents   int64             `json:"documents"`   // hashed, of both sides
-	Bytes       int64             `json:"bytes"`
-	Seconds     float64           `json:"seconds"`
+// change changes what mu guards and wakes those who wait for it.
+func (v *Verifier) change(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f()
+	close(v.moved)
+	v.moved = make(chan struct{})
 }
 
-// CollectionCheck is what was found of one collection.
-type CollectionCheck struct {
-	Source                        string `json:"source"`
-	Destination                   string `json:"destination"`
-	SourceCount, DestinationCount int64
-	Differences                   int64  `json:"differences"`
-	NotCompared                   string `json:"notCompared,omitempty"` // why its documents were not compared
+// observeDDL: where collections have no UUIDs, a name may mean another collection now.
+func (v *Verifier) observeDDL(e Event) {
+	if e.Ref.UUID != "" {
+		return
+	}
+	switch e.Op {
+	case OpCreate, OpDrop, OpRename:
+		v.change(func() {
+			v.rehash(refKey(e.Ref))
+			v.rehash(e.To.String())
+		})
+	}
 }
 
-// Verify compares two clusters by itself. Documents that differ are looked at again, a bounded number of times, before they are called
-// different, so that it can be used while both sides change. The error is for what could not be read; differences are in the report.
-func Verify(ctx context.Context, src, dst Cluster, opts VerifyOptions) (Report, error) {
-	return Report{}, nil
+func (v *Verifier) progress() VerificationProgress {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var p VerificationProgress
+	phase, documents, scanned := NotStarted, int64(0), int64(0)
+	for key, pair := range v.pairs {
+		documents += pair.Source.Count
+		if v.hashed[key] {
+			scanned++
+		}
+	}
+	if v.started {
+		phase = InitialHashing
+		if scanned == int64(len(v.pairs)) && !v.followed.opening {
+			phase = StreamHashing
+		}
+	}
+	for i, side := range []*VerificationSide{&p.Source, &p.Destination} {
+		hashed := v.counts.documents[i].Load()
+		*side = VerificationSide{
+			EstimatedDocumentCount: max(documents, hashed), HashedDocumentCount: hashed,
+			TotalCollectionCount: int64(len(v.pairs)), ScannedCollectionCount: scanned, Phase: phase,
+		}
+	}
+	if phase == StreamHashing {
+		if v.dirty.len() > 0 {
+			p.Source.LagTimeSeconds = int64(time.Since(v.round) / time.Second)
+		}
+		if !v.followed.never {
+			p.Destination.LagTimeSeconds = int64(time.Since(v.followed.seen) / time.Second)
+		}
+	}
+	return p
 }
-
-// ExitCode is 0 if both are equal and 3 if not; a command that could not compare ends with 1, one not understood with 2.
-func (r Report) ExitCode() int { return 0 }
-
-// String is the report for people.
-func (r Report) String() string { return "" }
