@@ -37,6 +37,9 @@ type bulk struct {
 	s        *Server
 	r        *request
 	newEdits bool
+	// keepBranches, of an administrator: branches are stored as they are, whatever allow_conflicts says.
+	keepBranches bool
+
 	items    []bulkItem // in the order of the request
 	writes   []*database.Write
 	results  []database.PutResult // for writes
@@ -64,6 +67,9 @@ func (b *bulk) parse(raw []byte) error {
 	}
 	if v, ok := jsondoc.Get(raw, "new_edits"); ok {
 		b.newEdits = string(v) != "false"
+	}
+	if v, ok := jsondoc.Get(raw, "keep_branches"); ok {
+		b.keepBranches = string(v) == "true" && b.r.admin
 	}
 	if docs == nil {
 		return errMissingDocs
@@ -120,7 +126,7 @@ func (b *bulk) prepare(item *bulkItem) {
 		return
 	}
 	if !b.newEdits {
-		write.BulkPush = true
+		write.BulkPush, write.KeepBranches = true, b.keepBranches
 		if write.History == nil {
 			rev, err := tidegate.ParseRevID(doc.Rev)
 			if err != nil {
