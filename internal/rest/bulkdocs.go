@@ -40,10 +40,10 @@ type bulk struct {
 	// keepBranches, of an administrator: branches are stored as they are, whatever allow_conflicts says.
 	keepBranches bool
 
-	items    []bulkItem // in the order of the request
-	writes   []*database.Write
-	results  []database.PutResult // for writes
-	locals   int
+	items   []bulkItem // in the order of the request
+	writes  []*database.Write
+	results []database.PutResult // for writes
+	locals  int
 }
 
 // bulkItem is one element of docs.
