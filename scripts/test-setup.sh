@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there: a C compiler (for the race detector), Node.js with the packages of
-# test/interop, and Java with Maven and ICU for the Couchbase Lite client there, which it builds. Run by `make test`; does
-# nothing on a machine that has them.
+# test/interop, Java with Maven and ICU for the Couchbase Lite client there, which it builds, and Python with SecantusDB, the
+# MongoDB-wire server that cluster sync is tested with. Run by `make test`; does nothing on a machine that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,7 @@ command -v node >/dev/null || need+=(nodejs)
 command -v npm >/dev/null || need+=(npm)
 command -v javac >/dev/null || need+=(default-jdk-headless)
 command -v mvn >/dev/null || need+=(maven)
+python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
 # The library package of ICU carries its version in its name; the development package does not, and brings it.
 /sbin/ldconfig -p | grep -q 'libicui18n\.so\.' || need+=(libicu-dev)
 if ((${#need[@]})); then
@@ -29,3 +30,12 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
 fi
 
 test/interop/cbl/build.sh
+
+# SecantusDB in a virtual environment of its own; again only when the list of packages changed.
+venv=test/clustersync/.venv
+want=$(sha256sum test/clustersync/requirements.txt)
+if [ "$(cat "$venv/.requirements.sha" 2>/dev/null)" != "$want" ]; then
+  python3 -m venv --clear "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r test/clustersync/requirements.txt
+  echo "$want" >"$venv/.requirements.sha"
+fi
