@@ -25,7 +25,7 @@ func (c *Cluster) Inspect(ctx context.Context) (clustersync.Info, error) {
 			return clustersync.Info{}, err
 		}
 	}
-	info.Warnings = warnings(caps, &info)
+	info.Warnings = append(info.Warnings, warnings(caps, &info)...)
 	return info, nil
 }
 

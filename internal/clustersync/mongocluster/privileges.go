@@ -55,14 +55,19 @@ func (c *Cluster) inspectPrivileges(ctx context.Context, caps *capabilities, inf
 	var status struct {
 		Auth struct {
 			Users      []bson.Raw  `bson:"authenticatedUsers"`
+			Roles      []bson.Raw  `bson:"authenticatedUserRoles"`
 			Privileges []privilege `bson:"authenticatedUserPrivileges"`
 		} `bson:"authInfo"`
 	}
 	if err := bson.Unmarshal(raw, &status); err != nil {
 		return c.failed("read privileges", err)
 	}
-	info.AuthOff = len(status.Auth.Users) == 0
-	if info.AuthOff {
+	if info.AuthOff = len(status.Auth.Users) == 0; info.AuthOff {
+		info.CanBlock = false // every client may bypass a block
+		return nil
+	}
+	if len(status.Auth.Privileges) == 0 && len(status.Auth.Roles) > 0 {
+		info.Warnings = append(info.Warnings, info.Name+": the server does not tell what its user may do")
 		return nil
 	}
 	info.Missing = map[string][]string{}
