@@ -155,7 +155,10 @@ type Collection struct {
 
 // Range is the documents with From ≤ key < To in the order of the cluster's keys; nil is open. The bounds are the cluster's own, as a BSON
 // document with one member, so that they can be kept in metadata.
-type Range struct{ From, To bson.Raw }
+type Range struct {
+	From bson.Raw `bson:"from,omitempty"`
+	To   bson.Raw `bson:"to,omitempty"`
+}
 
 // ReadOptions say how a range is read.
 type ReadOptions struct {
@@ -255,8 +258,8 @@ func (e Event) DDL() bool { return e.Op >= OpCreate }
 
 // Position is a place in a cluster's history, as the cluster writes it down. It can be kept in metadata. The zero Position is none.
 type Position struct {
-	Token bson.Raw
-	Time  bson.Timestamp
+	Token bson.Raw       `bson:"token,omitempty"`
+	Time  bson.Timestamp `bson:"time"`
 }
 
 // Zero reports whether there is no position.
