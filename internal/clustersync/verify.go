@@ -36,8 +36,8 @@ type Verifier struct {
 	moved  chan struct{} // closed and made anew when one of these changes
 
 	counts hashCounts
-	round  time.Time  // when the last round over dirty documents began; mu guards it
-	rounds sync.Mutex // held by who compares dirty documents
+	round  time.Time     // when the last round over dirty documents began; mu guards it
+	rounds chan struct{} // taken by who compares dirty documents
 }
 
 // VerifierConfig says what is compared, and how.
@@ -111,7 +111,7 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	return &Verifier{
 		cfg: cfg, both: sides{cfg.Source, cfg.Destination, cfg.Compare},
 		dirty: newDirtySet(cfg.MaxDirty, cfg.Metadata, cfg.Fence),
-		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), round: time.Now(),
+		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), rounds: make(chan struct{}, 1), round: time.Now(),
 	}
 }
 

@@ -176,7 +176,7 @@ func (a *alone) hashPair(ctx context.Context, p Pair, check *CollectionCheck) (p
 		case errors.Is(err, errEnough):
 			return pending, true, nil
 		case errors.Is(err, ErrGone):
-			return pending, false, nil // on either side; the comparison of the catalogs tells
+			return nil, false, nil // from the source
 		case err != nil:
 			return nil, false, err
 		}
@@ -198,7 +198,7 @@ func (a *alone) settle(ctx context.Context, p Pair, pending []Key) ([]Difference
 		for batch := range slices.Chunk(pending, keysAtATime) {
 			found, err := a.compareKeys(ctx, p, batch)
 			if errors.Is(err, ErrGone) {
-				return nil, nil // the comparison of the catalogs tells
+				return nil, nil // from the source
 			}
 			if err != nil {
 				return nil, err

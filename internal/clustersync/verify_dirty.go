@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type dirtySet struct {
 	metadata Metadata
 	fence    func() int64
 
-	mu         sync.Mutex
+	held       chan struct{} // taken by who uses what follows, also while metadata is written
 	docs       map[dirtyID]*dirtyDocument
 	generation uint64
 	spilled    int64     // about how many are in metadata
@@ -48,18 +47,18 @@ const (
 )
 
 func newDirtySet(most int, metadata Metadata, fence func() int64) *dirtySet {
-	return &dirtySet{most: most, metadata: metadata, fence: fence, docs: map[dirtyID]*dirtyDocument{}}
+	return &dirtySet{most: most, metadata: metadata, fence: fence, docs: map[dirtyID]*dirtyDocument{}, held: make(chan struct{}, 1)}
 }
 
 // len is how many there are, those in metadata counted as often as they were put there.
 func (s *dirtySet) len() int64 { return s.size.Load() }
 
 // lock and unlock guard what changes the set.
-func (s *dirtySet) lock() { s.mu.Lock() }
+func (s *dirtySet) lock() { s.held <- struct{}{} }
 
 func (s *dirtySet) unlock() {
 	s.size.Store(int64(len(s.docs)+len(s.full)) + s.spilled)
-	s.mu.Unlock()
+	<-s.held
 }
 
 // add makes a document dirty, or dirty again.
@@ -258,7 +257,7 @@ func (s *dirtySet) differences(most int) (total int64, first []Difference) {
 
 // hasRoom reports whether documents can be taken back from metadata.
 func (s *dirtySet) hasRoom() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	return len(s.docs) < s.most
 }

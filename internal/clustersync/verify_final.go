@@ -29,8 +29,12 @@ func (v *Verifier) comparing(ctx context.Context) error {
 
 // compareRound compares every document that is due, or every one that is in memory.
 func (v *Verifier) compareRound(ctx context.Context, all bool) error {
-	v.rounds.Lock()
-	defer v.rounds.Unlock()
+	select {
+	case v.rounds <- struct{}{}:
+		defer func() { <-v.rounds }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	began := time.Now()
 	v.mu.Lock()
 	v.round = began
@@ -104,18 +108,18 @@ func (v *Verifier) final(ctx context.Context) error {
 			break
 		}
 	}
-	if total, first := v.dirty.differences(maxDifferences); total > 0 {
-		return v.mismatch(total, first)
-	}
 	var different []Difference
 	err := v.retry(ctx, func() (err error) { different, err = v.compareCatalogs(ctx); return err })
 	if err != nil {
 		return fmt.Errorf("compare the catalogs: %w", err)
 	}
-	if len(different) > 0 {
-		return v.mismatch(int64(len(different)), different[:min(len(different), maxDifferences)])
+	documents, first := v.dirty.differences(maxDifferences)
+	if documents == 0 && len(different) == 0 {
+		return nil
 	}
-	return nil
+	total := documents + int64(len(different))
+	different = append(different, first...)
+	return v.mismatch(total, different[:min(len(different), maxDifferences)])
 }
 
 func (v *Verifier) neverFollows() bool {

@@ -2,6 +2,7 @@ package clustersync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
@@ -151,6 +152,9 @@ func (s sides) hash(ctx context.Context, p verifyPart, side int, counts *hashCou
 		counts.documents[side].Add(int64(len(docs)))
 		return nil
 	})
+	if side == 1 && errors.Is(err, ErrGone) {
+		return nil // there is nothing, which is a difference
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", ref.Namespace, err)
 	}
@@ -254,6 +258,9 @@ func (s sides) compareKeys(ctx context.Context, p Pair, keys []Key) ([]Differenc
 	g.Go(func() (err error) { docs[0], err = s.source.Fetch(ctx, p.Source.Ref, keys); return err })
 	g.Go(func() (err error) {
 		docs[1], err = s.destination.Fetch(ctx, Ref{Namespace: p.Destination}, theirs)
+		if errors.Is(err, ErrGone) {
+			docs[1], err = make([]Document, len(keys)), nil
+		}
 		return err
 	})
 	if err := g.Wait(); err != nil {
