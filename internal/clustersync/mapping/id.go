@@ -160,3 +160,18 @@ func translate(k clustersync.Key, from, to clustersync.Kind) (clustersync.Key, e
 	raw, err := keyOf(id)
 	return clustersync.Key{ID: k.ID, Raw: raw}, err
 }
+
+// KeyText gives a text of a key {"_id": …} of any length that is the same for keys that MongoDB takes for equal.
+func KeyText(key bson.Raw) (string, error) {
+	v, err := key.LookupErr("_id")
+	if err != nil {
+		return "", unmappable("_id", "there is none")
+	}
+	plain, err := plainValue(v, 1)
+	if err != nil {
+		return "", err
+	}
+	w := jsonWriter{path: "_id"}
+	err = w.value(plain, 1)
+	return string(w.b), err
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -213,9 +214,11 @@ func (w *jsonWriter) object(doc bson.Raw, depth int) error {
 		}
 	}
 	seen := make(map[string]struct{}, len(elements))
+	start, swapped := len(w.b), false
 	w.b = append(w.b, '{')
 	for _, e := range elements {
 		name := e.Key()
+		swapped = swapped || strings.HasPrefix(name, escape+"$")
 		if _, twice := seen[name]; twice {
 			return unmappable(join(w.path, name), "twice in the object")
 		}
@@ -225,6 +228,11 @@ func (w *jsonWriter) object(doc bson.Raw, depth int) error {
 		}
 	}
 	w.b = append(w.b, '}')
+	if swapped && mayWrap(w.b[start:]) {
+		if _, taken := new(bsonReader).wrapped(w.b[start:], depth); taken {
+			return unmappable(w.path, "it would be taken for a value of another type")
+		}
+	}
 	return nil
 }
 
