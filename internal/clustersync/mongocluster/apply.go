@@ -20,18 +20,20 @@ const (
 // Apply implements [clustersync.Destination] (spec §8.4). Deletes go first and inserts last, so that a value of a unique index that
 // moves between documents of the batch is free when it is taken.
 func (c *Cluster) Apply(ctx context.Context, ns clustersync.Namespace, intents []clustersync.Intent, opts clustersync.WriteOptions) ([]clustersync.Failure, error) {
-	a := &applier{c: c, ns: ns, intents: intents, bodies: make([]bson.Raw, len(intents)), ids: make([]bson.RawValue, len(intents))}
+	a := &applier{c: c, ns: ns, intents: intents, docs: make([]translated, len(intents)), skip: map[int]bool{}}
 	if err := a.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if opts.Ordered {
-		return a.failed, a.inOrder(ctx)
+		err := a.inOrder(ctx)
+		return a.failed, err
 	}
 	var deletes, replaces, inserts []int
 	fresh := a.allNew() || c.scans()
-	for i, body := range a.bodies {
+	for i, doc := range a.docs {
 		switch {
-		case body == nil:
+		case a.skip[i]:
+		case doc.body == nil:
 			deletes = append(deletes, i)
 		case fresh && intents[i].New:
 			inserts = append(inserts, i)
@@ -45,7 +47,8 @@ func (c *Cluster) Apply(ctx context.Context, ns clustersync.Namespace, intents [
 	if err := a.replace(ctx, replaces); err != nil {
 		return nil, err
 	}
-	return a.failed, a.insert(ctx, inserts)
+	err := a.insert(ctx, inserts)
+	return a.failed, err
 }
 
 // applier is one call of Apply. Items are known by their index among the intents.
@@ -53,29 +56,25 @@ type applier struct {
 	c       *Cluster
 	ns      clustersync.Namespace
 	intents []clustersync.Intent
-	bodies  []bson.Raw // nil: delete
-	ids     []bson.RawValue
+	docs    []translated
+	skip    map[int]bool // failed before anything was sent
 	shard   shardKey
 
 	mu     sync.Mutex
 	failed []clustersync.Failure
 }
 
-// prepare reads keys and bodies. A document that the other kind of cluster cannot hold fails alone.
+// prepare reads keys and bodies. A document that has no counterpart here fails alone.
 func (a *applier) prepare(ctx context.Context) error {
+	tr := translator{c: a.c, ns: a.ns}
 	for i, intent := range a.intents {
-		id, err := a.c.idOf(intent.Doc)
-		if err != nil {
-			return err
-		}
-		a.ids[i] = id
-		if intent.Doc.Body == nil {
-			continue
-		}
-		if a.bodies[i], err = a.c.bodyOf(intent.Doc); err != nil {
-			return err
+		var err error
+		if a.docs[i], err = tr.document(intent.Doc); err != nil {
+			a.skip[i] = true
+			a.failed = append(a.failed, clustersync.Failure{Index: i, Err: err})
 		}
 	}
+	tr.report(ctx)
 	shard, err := a.c.shardKey(ctx, a.ns)
 	a.shard = shard
 	return err
@@ -92,25 +91,21 @@ func (a *applier) allNew() bool {
 
 // inOrder applies a capped collection's changes one kind after the other as they come.
 func (a *applier) inOrder(ctx context.Context) error {
-	for start := 0; start < len(a.bodies); {
-		end := start
-		for end < len(a.bodies) && (a.bodies[end] == nil) == (a.bodies[start] == nil) {
-			end++
-		}
+	for start := 0; start < len(a.docs); {
+		deletes := a.docs[start].body == nil
 		var items []int
-		for i := start; i < end; i++ {
-			items = append(items, i)
+		for ; start < len(a.docs) && (a.docs[start].body == nil) == deletes; start++ {
+			if !a.skip[start] {
+				items = append(items, start)
+			}
 		}
-		var err error
-		if a.bodies[start] == nil {
-			err = a.delete(ctx, items)
-		} else {
-			err = a.replaceOrdered(ctx, items)
+		apply := a.replaceOrdered
+		if deletes {
+			apply = a.delete
 		}
-		if err != nil {
+		if err := apply(ctx, items); err != nil {
 			return err
 		}
-		start = end
 	}
 	return nil
 }
@@ -135,7 +130,7 @@ func (a *applier) insert(ctx context.Context, items []int) error {
 	}
 	docs := make([]bson.Raw, len(items))
 	for n, i := range items {
-		docs[n] = a.bodies[i]
+		docs[n] = a.docs[i].body
 	}
 	_, failed, err := write{command: "insert", list: "documents", ns: a.ns, bypass: true}.send(ctx, a.c, docs)
 	if err != nil {
@@ -205,10 +200,10 @@ func (a *applier) upserts(items []int) []bson.Raw {
 	ops := make([]bson.Raw, len(items))
 	for n, i := range items {
 		op := newDoc().document("q", a.filter(i))
-		if needsPipeline(a.bodies[i]) {
-			op.array("u", []bson.Raw{newDoc().document("$replaceWith", newDoc().document("$literal", a.bodies[i]).end()).end()})
+		if needsPipeline(a.docs[i].body) {
+			op.array("u", []bson.Raw{newDoc().document("$replaceWith", newDoc().document("$literal", a.docs[i].body).end()).end()})
 		} else {
-			op.document("u", a.bodies[i])
+			op.document("u", a.docs[i].body)
 		}
 		op.boolean("upsert", true)
 		if a.shard.collated {
@@ -232,12 +227,12 @@ func needsPipeline(body bson.Raw) bool {
 
 // filter finds the document of an intent: by _id, and by shard key where there is one (spec §8.4).
 func (a *applier) filter(i int) bson.Raw {
-	q := newDoc().append("_id", a.ids[i])
+	q := newDoc().append("_id", a.docs[i].id)
 	for _, field := range a.shard.fields {
 		if field == "_id" {
 			continue
 		}
-		from := a.bodies[i]
+		from := a.docs[i].body
 		if from == nil {
 			from = a.intents[i].Doc.Key.Raw
 		}

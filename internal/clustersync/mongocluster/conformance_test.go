@@ -15,24 +15,45 @@ import (
 	"github.com/tidegate/tidegate/internal/clustersync/mongocluster/mongotest"
 )
 
+// all is what a MongoDB server can do.
+var all = clustertest.Capabilities{Changes: true, DDLEvents: true, UUIDs: true, Rename: true, Indexes: true, Unique: true, ModifyIndex: true, Views: true,
+	Capped: true, Partitions: true, Delta: true, MaxDocument: 15 << 20}
+
 // TestSecantus runs the suite on SecantusDB. Two servers serve all its tests, emptied for each: the second is for tests that want another cluster.
 func TestSecantus(t *testing.T) {
-	servers := []*mongotest.Server{mongotest.Secantus(t), mongotest.Secantus(t)}
+	conformance(t, mongocluster.Options{}, all)
+}
+
+// TestSecantusOplog runs the suite with the oplog followed instead of a change stream.
+func TestSecantusOplog(t *testing.T) {
+	can := all
+	can.DDLEvents = false // what comes and goes between two listings is not told
+	conformance(t, mongocluster.Options{Changes: mongocluster.ChangesOplog}, can)
+}
+
+// TestSecantusAsIs runs it without the repairs of launch.py, one of which makes renames useless for a sync.
+func TestSecantusAsIs(t *testing.T) {
+	can := all
+	can.Rename = false
+	conformance(t, mongocluster.Options{}, can, mongotest.AsIs)
+}
+
+func conformance(t *testing.T, opts mongocluster.Options, can clustertest.Capabilities, words ...string) {
+	servers := []*mongotest.Server{mongotest.Secantus(t, words...), mongotest.Secantus(t, words...)}
 	opened := map[*testing.T]int{}
 	clustertest.Run(t, func(t *testing.T) clustertest.Fixture {
 		s := servers[opened[t]%len(servers)]
 		opened[t]++
-		return fixture(t, s.URI, s.URI, clustertest.Capabilities{Changes: true, DDLEvents: true, UUIDs: true, Rename: true, Indexes: true, Unique: true,
-			ModifyIndex: true, Views: true, Capped: true, Partitions: true, Delta: true, MaxDocument: 15 << 20})
+		return fixture(t, s.URI, s.URI, opts, can)
 	})
 }
 
 // fixture is an emptied cluster, seen by the sync with one URI and by users with another.
-func fixture(t *testing.T, uri, usersURI string, can clustertest.Capabilities) clustertest.Fixture {
+func fixture(t *testing.T, uri, usersURI string, opts mongocluster.Options, can clustertest.Capabilities) clustertest.Fixture {
 	users := mongotest.Client(t, usersURI)
 	empty(t, mongotest.Client(t, uri))
 	connect := func() clustersync.Cluster {
-		c, err := mongocluster.Open(t.Context(), uri, mongocluster.Options{})
+		c, err := mongocluster.Open(t.Context(), uri, opts)
 		if err != nil {
 			t.Fatal(err)
 		}

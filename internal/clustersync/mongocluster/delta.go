@@ -2,6 +2,7 @@ package mongocluster
 
 import (
 	"context"
+	"strconv"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -17,9 +18,9 @@ const (
 
 // ApplyDelta implements [clustersync.Destination] (spec §8.5).
 func (c *Cluster) ApplyDelta(ctx context.Context, ns clustersync.Namespace, key clustersync.Key, delta bson.Raw) error {
-	id, err := c.idOf(clustersync.Document{Key: key})
+	id, err := key.Raw.LookupErr("_id")
 	if err != nil {
-		return err
+		return c.failed("apply update", err)
 	}
 	updates, err := deltaUpdates(delta)
 	if err != nil {
@@ -177,7 +178,7 @@ func (b *deltaBuilder) oddPath(path string) (steps []string, odd bool, err error
 		}
 		indexed = true
 		n, _ := v.AsInt64OK()
-		steps = append(steps, itoa(int(n)))
+		steps = append(steps, strconv.FormatInt(n, 10))
 	}
 	if named && indexed {
 		return nil, false, unsupportedErr("apply update", "a path through an array to a field with an odd name")

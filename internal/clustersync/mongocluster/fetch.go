@@ -94,7 +94,7 @@ func (f *fetcher) many(ctx context.Context, docs []clustersync.Document) error {
 			if err != nil {
 				return f.c.failed("fetch documents", err)
 			}
-			byKey[f.keys[i].ID] = i
+			byKey[canonical(id)] = i
 			ids = append(ids, id)
 		}
 		found, err := f.c.all(ctx, "fetch documents of "+f.at.String(), f.at.Database, f.find(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}))

@@ -11,14 +11,18 @@ import (
 // Insert implements [clustersync.Destination] (spec §7.4): a document whose _id is there already is left as it is.
 func (c *Cluster) Insert(ctx context.Context, ns clustersync.Namespace, docs []clustersync.Document, opts clustersync.WriteOptions) (clustersync.InsertResult, error) {
 	var result clustersync.InsertResult
-	bodies := make([]bson.Raw, len(docs))
-	for i, doc := range docs {
-		body, err := c.bodyOf(doc)
+	tr := translator{c: c, ns: ns}
+	bodies := make([]bson.Raw, 0, len(docs))
+	for _, doc := range docs {
+		here, err := tr.document(doc)
 		if err != nil {
 			return result, err
 		}
-		bodies[i] = body
+		if here.body != nil {
+			bodies = append(bodies, here.body)
+		}
 	}
+	tr.report(ctx)
 	w := write{command: "insert", list: "documents", ns: ns, ordered: opts.Ordered, bypass: true}
 	for rest := bodies; len(rest) > 0; {
 		_, failed, err := w.send(ctx, c, rest)

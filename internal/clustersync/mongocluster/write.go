@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -130,7 +131,7 @@ func (e itemError) ofCall(verb string) error {
 		}
 		return false
 	}
-	text := "code " + itoa(e.Code)
+	text := "code " + strconv.Itoa(e.Code)
 	switch {
 	case e.Code == codeUnauthorized:
 		return &failure{verb: verb, kind: clustersync.ErrUnauthorized, err: clustersync.ErrUnauthorized, text: text}
@@ -167,7 +168,7 @@ var indexName = regexp.MustCompile(`index: (?:[^ ]*\$)?(.+?)(?: collation:.*)? d
 func (e itemError) error() error {
 	switch {
 	case e.duplicate():
-		dup := &clustersync.DuplicateKeyError{Holder: e.KeyValue, Err: errors.New("code " + itoa(e.Code))}
+		dup := &clustersync.DuplicateKeyError{Holder: e.KeyValue, Err: errors.New("code " + strconv.Itoa(e.Code))}
 		if m := indexName.FindStringSubmatch(e.Message); m != nil {
 			dup.Index = m[1]
 		}
@@ -175,5 +176,5 @@ func (e itemError) error() error {
 	case e.Code == codeTooLarge || e.Code == codeTooLargeUpdate || e.Code == 17280:
 		return &failure{verb: "write document", kind: clustersync.ErrTooLarge, err: clustersync.ErrTooLarge, text: clustersync.ErrTooLarge.Error()}
 	}
-	return errors.New("write document: the server refuses it with code " + itoa(e.Code))
+	return errors.New("write document: the server refuses it with code " + strconv.Itoa(e.Code))
 }
