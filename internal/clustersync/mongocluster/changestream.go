@@ -88,12 +88,12 @@ func (s *changeStream) watch(ctx context.Context, at clustersync.Position) (*mon
 
 // Next implements [clustersync.Stream].
 func (s *changeStream) Next(ctx context.Context, wait time.Duration) ([]clustersync.Event, clustersync.Position, error) {
-	deadline := time.Now().Add(wait)
+	deadline, began := time.Now().Add(wait), s.at.Time
 	var trouble time.Time // since when the stream cannot be read
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		events, err := s.batch(ctx)
 		switch {
-		case err == nil && (len(events) > 0 || !time.Now().Before(deadline)):
+		case err == nil && (len(events) > 0 || s.at.Time.After(began) || !time.Now().Before(deadline)):
 			return events, s.at, nil
 		case err == nil:
 			trouble, pause = time.Time{}, firstPause/2
