@@ -42,6 +42,7 @@ type rig struct {
 	mu       sync.Mutex
 	snapshot clustersync.Snapshot
 	engines  int
+	panics   bool // Snapshot does
 
 	cancel context.CancelFunc
 	ended  chan error
@@ -91,7 +92,9 @@ func (r *rig) start(before ...func(*rig)) {
 		Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: clustersync.LevelTrace})),
 	}
 	r.control = clustersync.NewControl(cfg.WithStubs(
-		func(c clustersync.EngineConfig) (clustersync.EngineStub, error) { return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil },
+		func(c clustersync.EngineConfig) (clustersync.EngineStub, error) {
+			return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil
+		},
 		func(rev clustersync.Reversal) clustersync.ReversalStub { return stubReversal{r, rev} },
 	))
 	r.api = clustersync.NewAPI(r.control, clustersync.APIOptions{Log: cfg.Log, Loopback: true})
@@ -164,6 +167,9 @@ func (e *stubEngine) Commit(ctx context.Context) error {
 func (e *stubEngine) Snapshot() clustersync.Snapshot {
 	e.r.mu.Lock()
 	defer e.r.mu.Unlock()
+	if e.r.panics {
+		panic("a bug")
+	}
 	return e.r.snapshot
 }
 
