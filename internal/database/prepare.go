@@ -179,6 +179,9 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 	if err := j.check(); err != nil {
 		return nil, err
 	}
+	if err := j.h.MayWrite(ctx); err != nil {
+		return nil, err
+	}
 	var b *base
 	err := j.h.db.st.View(ctx, func(r store.Reader) (err error) {
 		b, err = j.read(r)

@@ -28,6 +28,12 @@ func (s *Server) handleBulkDocs(w http.ResponseWriter, r *request) error {
 	if err := b.parse(body.bytes); err != nil {
 		return err
 	}
+	if len(b.writes) > 0 {
+		// A client that replicates must not take the block for the refusal of each document.
+		if err := r.handle.MayWrite(r.Context()); err != nil {
+			return err
+		}
+	}
 	b.write()
 	return b.reply(w)
 }
@@ -187,6 +193,9 @@ func (b *bulk) row(dst []byte, item *bulkItem) []byte {
 	case item.write >= 0:
 		res := &b.results[item.write]
 		rev, err = res.Rev.String(), res.Err
+		if !b.newEdits {
+			err = pushError(err)
+		}
 	}
 	dst = tidegate.AppendJSONString(append(dst, `{"id":`...), id)
 	if err == nil {

@@ -53,6 +53,7 @@ var policy = map[listener]string{
 		db      GET /{db}/, HEAD /{db}/
 		db      POST /{db}/_ensure_full_commit, POST /{db}/_flush
 		db      GET /{db}/_index_init, POST /{db}/_index_init, GET /{db}/_compact, POST /{db}/_compact
+		db      GET /{db}/_write_block, PUT /{db}/_write_block
 		db      POST /{db}/_offline, POST /{db}/_online
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
