@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there: a C compiler (for the race detector), Node.js with the packages of
-# test/interop, Java with Maven and ICU for the Couchbase Lite client there, which it builds, and Python with SecantusDB, the
-# MongoDB-wire server that cluster sync is tested with. Run by `make test`; does nothing on a machine that has them.
+# test/interop, Java with Maven and ICU for the Couchbase Lite client there, which it builds, and the MongoDB-wire servers that
+# cluster sync is tested with: SecantusDB (Python) and FerretDB (Go, built here). Run by `make test`; does nothing on a machine that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,3 +39,4 @@ if [ "$(cat "$venv/.requirements.sha" 2>/dev/null)" != "$want" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r test/clustersync/requirements.txt
   echo "$want" >"$venv/.requirements.sha"
 fi
+(cd test/clustersync/ferretdb && go build -trimpath -o ../.bin/ferretdb .)

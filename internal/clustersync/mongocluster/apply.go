@@ -133,6 +133,9 @@ func (a *applier) insert(ctx context.Context, items []int) error {
 		docs[n] = a.docs[i].body
 	}
 	_, failed, err := write{command: "insert", list: "documents", ns: a.ns, bypass: true}.send(ctx, a.c, docs)
+	if err == nil {
+		err = a.c.settle(ctx, a.ns, failed, false, func(n int) bson.Raw { return a.docs[items[n]].body })
+	}
 	if err != nil {
 		return err
 	}
@@ -165,6 +168,9 @@ func (a *applier) replace(ctx context.Context, items []int) error {
 func (a *applier) replacePart(ctx context.Context, items []int) error {
 	for races := 0; len(items) > 0; races++ {
 		_, failed, err := write{command: "update", list: "updates", ns: a.ns, bypass: true}.send(ctx, a.c, a.upserts(items))
+		if err == nil {
+			err = a.c.settle(ctx, a.ns, failed, true, func(n int) bson.Raw { return a.docs[items[n]].body })
+		}
 		if err != nil {
 			return err
 		}

@@ -127,3 +127,14 @@ func (p people) CreateIndex(ctx context.Context, ns clustersync.Namespace, name,
 	_, err := p.coll(ns).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: bson.D{{Key: field, Value: 1}}, Options: options.Index().SetName(name).SetUnique(unique)})
 	return err
 }
+
+// TestFerretDB runs what applies on FerretDB, through its oplog.
+func TestFerretDB(t *testing.T) {
+	servers := []*mongotest.Server{mongotest.FerretDB(t), mongotest.FerretDB(t)}
+	opened := map[*testing.T]int{}
+	clustertest.Run(t, func(t *testing.T) clustertest.Fixture {
+		s := servers[opened[t]%len(servers)]
+		opened[t]++
+		return fixture(t, s.URI, s.URI, mongocluster.Options{}, clustertest.Capabilities{Changes: true, UUIDs: true, Rename: true, Indexes: true, Unique: true, Delta: true})
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -17,11 +18,11 @@ const maxNotUnique = 100
 // CreateIndexes implements [clustersync.Destination] (spec §8.6). All are asked for at once, because a server builds them in one scan; if
 // it refuses, one by one, to tell which.
 func (c *Cluster) CreateIndexes(ctx context.Context, ns clustersync.Namespace, specs []bson.Raw) ([]clustersync.RefusedIndex, error) {
-	if len(specs) == 0 {
-		return nil, nil
+	specs, err := c.unnamed(ctx, ns, specs)
+	if err != nil || len(specs) == 0 {
+		return nil, err
 	}
-	err := c.createIndexes(ctx, ns, specs)
-	if err == nil || !itsOwnFault(err) {
+	if err = c.createIndexes(ctx, ns, specs); err == nil || !itsOwnFault(err) {
 		return nil, err
 	}
 	var refused []clustersync.RefusedIndex
@@ -39,14 +40,41 @@ func (c *Cluster) CreateIndexes(ctx context.Context, ns clustersync.Namespace, s
 	return refused, nil
 }
 
+// unnamed leaves out specs whose name an index has already: it is the same, or newer. The server would say so, but one is known that dies.
+func (c *Cluster) unnamed(ctx context.Context, ns clustersync.Namespace, specs []bson.Raw) ([]bson.Raw, error) {
+	have, err := c.indexes(ctx, ns)
+	if err != nil && !errors.Is(err, clustersync.ErrNotFound) {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for _, spec := range have {
+		names[lookupString(spec, "name")] = true
+	}
+	var out []bson.Raw
+	for _, spec := range specs {
+		if !names[lookupString(spec, "name")] {
+			out = append(out, spec)
+		}
+	}
+	return out, nil
+}
+
 func (c *Cluster) createIndexes(ctx context.Context, ns clustersync.Namespace, specs []bson.Raw) error {
 	var clean []bson.Raw
 	for _, spec := range specs {
-		clean = append(clean, withoutMember(spec, "ns"))
+		clean = append(clean, indexSpec(spec))
 	}
 	cmd := newDoc().string("createIndexes", ns.Collection).array("indexes", clean).document("writeConcern", marshal(bson.D{{Key: "w", Value: "majority"}}))
 	_, err := c.run(ctx, "create indexes of "+ns.String(), ns.Database, cmd.end())
 	return err
+}
+
+// indexSpec is a spec as createIndexes takes it. Version 2 is everybody's default, and some refuse to hear of versions.
+func indexSpec(spec bson.Raw) bson.Raw {
+	if lookupInt(spec, "v") == 2 {
+		return withoutMember(spec, "ns", "v")
+	}
+	return withoutMember(spec, "ns")
 }
 
 // itsOwnFault tells a refusal of a spec from a server that cannot be reached or does not let the user.
@@ -162,7 +190,7 @@ func (c *Cluster) rebuild(ctx context.Context, verb string, ns clustersync.Names
 	if back := c.createIndexes(ctx, ns, []bson.Raw{spec}); back != nil {
 		return errors.Join(err, back)
 	}
-	if hasCode(err, codeDuplicateKey) {
+	if hasCode(err, codeDuplicateKey) || hasCode(err, codeInternal) && strings.Contains(err.Error(), uniqueFailed) {
 		return &clustersync.NotUniqueError{Index: name}
 	}
 	if itsOwnFault(err) {

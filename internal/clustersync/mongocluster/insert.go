@@ -29,6 +29,9 @@ func (c *Cluster) Insert(ctx context.Context, ns clustersync.Namespace, docs []c
 		if err != nil {
 			return result, err
 		}
+		if err := c.settle(ctx, ns, failed, false, func(i int) bson.Raw { return rest[i] }); err != nil {
+			return result, err
+		}
 		tried := len(rest)
 		if opts.Ordered && len(failed) > 0 {
 			tried = failed[0].Index + 1

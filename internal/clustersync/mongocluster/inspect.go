@@ -50,11 +50,7 @@ func (c *Cluster) inspectVersion(ctx context.Context, _ *capabilities, info *clu
 
 // isMongoDB reports whether a server does not say of itself that it is another. It decides which rules on versions count, never what is used.
 func isMongoDB(buildInfo bson.Raw) bool {
-	elements, _ := buildInfo.Elements()
-	return !slices.ContainsFunc(elements, func(e bson.RawElement) bool {
-		name := strings.ToLower(e.Key())
-		return strings.HasPrefix(name, "ferretdb") || strings.HasPrefix(name, "secantus")
-	})
+	return !calls(buildInfo, "ferretdb") && !calls(buildInfo, "secantus")
 }
 
 func (c *Cluster) inspectTopology(ctx context.Context, caps *capabilities, info *clustersync.Info) error {

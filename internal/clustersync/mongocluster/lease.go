@@ -12,7 +12,7 @@ import (
 )
 
 // clockMargin is how wrong the clocks of two instances may be, where the server's own clock cannot be used.
-const clockMargin = 5 * time.Second
+const clockMargin = 2 * time.Second
 
 // codesNoPipeline: the server takes no pipeline for an update.
 var codesNoPipeline = []int{codeBadValue, 9, 14, 40, codeInternal, 238, codeUnknownField, 40324}

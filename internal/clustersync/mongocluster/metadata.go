@@ -86,38 +86,62 @@ func (m metadata) All(ctx context.Context, collection string, fn func(bson.Raw) 
 
 // Put implements [clustersync.Metadata]: a record that a younger lease has written is not matched, so that the upsert fails on its _id.
 func (m metadata) Put(ctx context.Context, fence int64, collection string, records ...any) error {
-	if len(records) == 0 {
-		return nil
-	}
-	ops := make([]bson.Raw, len(records))
+	verb := "write record of " + collection
+	bodies := make([]bson.Raw, len(records))
 	for i, record := range records {
 		raw, err := bson.Marshal(record)
 		if err != nil {
-			return fmt.Errorf("write record of %s: %w", collection, err)
+			return fmt.Errorf("%s: %w", verb, err)
 		}
-		id, err := bson.Raw(raw).LookupErr("_id")
+		if _, err := bson.Raw(raw).LookupErr("_id"); err != nil {
+			return fmt.Errorf("%s: it has no _id", verb)
+		}
+		bodies[i] = withMember(withoutMember(raw, fenceField), fenceField, value(fence))
+	}
+	if len(bodies) > 1 && m.c.scans() {
+		var err error
+		if bodies, err = m.insertNew(ctx, verb, collection, bodies); err != nil {
+			return err
+		}
+	}
+	for races := 0; len(bodies) > 0; races++ {
+		ops := make([]bson.Raw, len(bodies))
+		for i, body := range bodies {
+			ops[i] = newDoc().document("q", mine(body.Lookup("_id"), fence)).document("u", body).boolean("upsert", true).end()
+		}
+		_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true}.send(ctx, m.c, ops)
 		if err != nil {
-			return fmt.Errorf("write record of %s: it has no _id", collection)
+			return err
 		}
-		body := withMember(withoutMember(raw, fenceField), fenceField, value(fence))
-		ops[i] = newDoc().document("q", mine(id, fence)).document("u", body).boolean("upsert", true).end()
+		if bodies, err = presentOf(verb, bodies, failed); err != nil {
+			return err
+		}
+		if len(bodies) > 0 && races == 1 { // the first time it may have been a race of two inserts
+			return fmt.Errorf("%s: %w", verb, clustersync.ErrFenced)
+		}
 	}
-	_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true}.send(ctx, m.c, ops)
-	for races := 0; err == nil && len(failed) > 0; races++ {
-		var again []bson.Raw
-		for _, e := range failed {
-			if !e.duplicate() {
-				return fmt.Errorf("write record of %s: %w", collection, e.error())
-			}
-			again = append(again, ops[e.Index])
-		}
-		if races == 1 { // the first time it may have been a race of two inserts
-			return fmt.Errorf("write record of %s: %w", collection, clustersync.ErrFenced)
-		}
-		ops = again
-		_, failed, err = write{command: "update", list: "updates", ns: m.ns(collection), bypass: true}.send(ctx, m.c, ops)
+	return nil
+}
+
+// insertNew stores what is not there, which a server that scans does much faster than an upsert, and returns the rest.
+func (m metadata) insertNew(ctx context.Context, verb, collection string, bodies []bson.Raw) ([]bson.Raw, error) {
+	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(collection), bypass: true}.send(ctx, m.c, bodies)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return presentOf(verb, bodies, failed)
+}
+
+// presentOf returns the records that were there already; any other failure is an error.
+func presentOf(verb string, bodies []bson.Raw, failed []itemError) ([]bson.Raw, error) {
+	var present []bson.Raw
+	for _, e := range failed {
+		if !e.duplicate() {
+			return nil, fmt.Errorf("%s: %w", verb, e.error())
+		}
+		present = append(present, bodies[e.Index])
+	}
+	return present, nil
 }
 
 // Delete implements [clustersync.Metadata].

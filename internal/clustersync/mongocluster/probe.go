@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -27,6 +29,7 @@ type capabilities struct {
 	collMod        bool
 	writeBlock     bool // setUserWriteBlockMode
 	emptyTimestamp bool // bypassEmptyTsReplacement
+	scans          bool // for $in, updates and upserts it reads the whole collection (spec §23.5)
 	sharded        bool
 	setName        string
 	hosts          []string
@@ -51,7 +54,7 @@ func (c *Cluster) probe(ctx context.Context) (*capabilities, error) {
 		return nil, err
 	}
 	for _, try := range []func(context.Context, *capabilities) error{
-		c.tryChangeStream, c.tryCollectionUUID, c.tryOplogNote, c.tryCollMod, c.tryWriteBlock, c.tryEmptyTimestamp,
+		c.tryChangeStream, c.tryCollectionUUID, c.tryOplogNote, c.tryCollMod, c.tryWriteBlock, c.tryEmptyTimestamp, c.tryScans,
 	} {
 		if err := try(ctx, &caps); err != nil {
 			return nil, err
@@ -173,6 +176,19 @@ func (c *Cluster) tryEmptyTimestamp(ctx context.Context, caps *capabilities) err
 		{Key: "insert", Value: "nothing"}, {Key: "documents", Value: bson.A{}}, {Key: "bypassEmptyTsReplacement", Value: true}})
 	caps.emptyTimestamp = err != nil && !isUnsupported(err)
 	return passingOnly(err)
+}
+
+// tryScans goes by what the server calls itself, because slowness cannot be probed without documents (spec §23.5).
+func (c *Cluster) tryScans(ctx context.Context, caps *capabilities) error {
+	raw, err := c.run(ctx, "read build info", "admin", bson.D{{Key: "buildInfo", Value: 1}})
+	caps.scans = calls(raw, "ferretdb")
+	return passingOnly(err)
+}
+
+// calls reports whether a server says of itself that it is another than MongoDB's, with a member of that beginning.
+func calls(buildInfo bson.Raw, beginning string) bool {
+	elements, _ := buildInfo.Elements()
+	return slices.ContainsFunc(elements, func(e bson.RawElement) bool { return strings.HasPrefix(strings.ToLower(e.Key()), beginning) })
 }
 
 // passingOnly lets through only what makes a probe worthless.

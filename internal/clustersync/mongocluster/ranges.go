@@ -39,8 +39,12 @@ func (c *Cluster) weaken(mode rangeMode, err error) bool {
 	return true
 }
 
-// scans reports whether the server reads whole collections for what others look up in an index: it ignores hints (spec §23.5).
-func (c *Cluster) scans() bool { return c.rangeMode() != rangeMinMax }
+// scans reports whether the server reads whole collections for what others look up in an index: it says so, or it ignores hints.
+func (c *Cluster) scans() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ranges != rangeMinMax || c.caps != nil && c.caps.scans
+}
 
 // within is the filter of a range without type bracketing (spec §7.3).
 func within(from, to *bson.RawValue) bson.D {

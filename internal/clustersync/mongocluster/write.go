@@ -34,6 +34,8 @@ type itemError struct {
 	Message    string   `bson:"errmsg"`
 	KeyPattern bson.Raw `bson:"keyPattern"`
 	KeyValue   bson.Raw `bson:"keyValue"`
+
+	index string // found out by settle
 }
 
 // send writes the items and returns the errors of single ones, with their index among these items. It splits what is too much for one
@@ -157,9 +159,17 @@ func (e itemError) onID() bool {
 	return strings.Contains(e.Message, "_id_")
 }
 
+// unclear reports whether a duplicate key may be one of _id, because the server does not say which index it is.
+func (e itemError) unclear() bool {
+	return e.duplicate() && len(e.KeyPattern) == 0 && !indexName.MatchString(e.Message)
+}
+
+// uniqueFailed is what FerretDB's storage says of a duplicate key.
+const uniqueFailed = "UNIQUE constraint"
+
 // duplicate reports whether an item failed for a unique index. FerretDB says so with another code (spec §23.5).
 func (e itemError) duplicate() bool {
-	return e.Code == codeDuplicateKey || e.Code == codeInternal && strings.Contains(e.Message, "UNIQUE constraint")
+	return e.Code == codeDuplicateKey || e.Code == codeInternal && strings.Contains(e.Message, uniqueFailed)
 }
 
 var indexName = regexp.MustCompile(`index: (?:[^ ]*\$)?(.+?)(?: collation:.*)? dup key`)
@@ -168,8 +178,8 @@ var indexName = regexp.MustCompile(`index: (?:[^ ]*\$)?(.+?)(?: collation:.*)? d
 func (e itemError) error() error {
 	switch {
 	case e.duplicate():
-		dup := &clustersync.DuplicateKeyError{Holder: e.KeyValue, Err: errors.New("code " + strconv.Itoa(e.Code))}
-		if m := indexName.FindStringSubmatch(e.Message); m != nil {
+		dup := &clustersync.DuplicateKeyError{Index: e.index, Holder: e.KeyValue, Err: errors.New("code " + strconv.Itoa(e.Code))}
+		if m := indexName.FindStringSubmatch(e.Message); m != nil && dup.Index == "" {
 			dup.Index = m[1]
 		}
 		return dup
