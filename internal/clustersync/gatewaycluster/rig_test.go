@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,11 +33,20 @@ type rig struct {
 	t      testing.TB
 	admin  *httptest.Server
 	public *httptest.Server
-	// fault, if set, is asked about each request to the admin listener; true breaks its connection.
-	fault atomic.Pointer[func(*http.Request, http.ResponseWriter) bool]
-	// seen counts requests to the admin listener.
-	seen atomic.Int64
+	// fault, if set, is asked what becomes of each request to the admin listener.
+	fault atomic.Pointer[func() fate]
 }
+
+// fate is what becomes of a request.
+type fate int
+
+// The fates.
+const (
+	answered  fate = iota
+	lost           // its connection breaks before it is carried out
+	forgotten      // before its answer is sent
+	cutShort       // in the middle of its answer
+)
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
@@ -63,11 +74,30 @@ func newRig(t testing.TB) *rig {
 	r := &rig{t: t, public: httptest.NewServer(s.Public())}
 	admin := s.Admin()
 	r.admin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.seen.Add(1)
-		if f := r.fault.Load(); f != nil && (*f)(req, w) {
+		f := r.fault.Load()
+		if f == nil {
+			admin.ServeHTTP(w, req)
+			return
+		}
+		becomes := (*f)()
+		if becomes == lost {
 			panic(http.ErrAbortHandler)
 		}
-		admin.ServeHTTP(w, req)
+		answer := httptest.NewRecorder()
+		admin.ServeHTTP(answer, req)
+		maps.Copy(w.Header(), answer.Header())
+		body := answer.Body.Bytes()
+		switch becomes {
+		case forgotten:
+			panic(http.ErrAbortHandler)
+		case cutShort:
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(body[:len(body)/2])
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(body)
 	}))
 	t.Cleanup(func() {
 		r.public.Close()
