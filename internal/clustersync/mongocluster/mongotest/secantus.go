@@ -46,5 +46,9 @@ func (s *Server) User(t testing.TB, name, password string, roles ...string) stri
 	if err := s.Client(t).Database("admin").RunCommand(t.Context(), cmd).Err(); err != nil {
 		t.Fatal(err)
 	}
+	// Without it a server that is stopped now loses the user.
+	if err := client.Database("admin").RunCommand(t.Context(), map[string]int{"fsync": 1}).Err(); err != nil {
+		t.Fatal(err)
+	}
 	return fmt.Sprintf("mongodb://%s:%s@127.0.0.1:%d/?authSource=admin", name, password, s.Port)
 }
