@@ -34,6 +34,7 @@ func secantus(s *Server) (*exec.Cmd, error) {
 // User makes a user on a SecantusDB without access control; started again with [Auth], it asks for it. It returns the URI of the user.
 func (s *Server) User(t testing.TB, name, password string, roles ...string) string {
 	t.Helper()
+	client := s.Client(t)
 	given := make([]any, len(roles))
 	for i, role := range roles {
 		given[i] = map[string]string{"role": role, "db": "admin"}
@@ -43,7 +44,7 @@ func (s *Server) User(t testing.TB, name, password string, roles ...string) stri
 		Password string `bson:"pwd"`
 		Roles    []any  `bson:"roles"`
 	}{name, password, given}
-	if err := s.Client(t).Database("admin").RunCommand(t.Context(), cmd).Err(); err != nil {
+	if err := client.Database("admin").RunCommand(t.Context(), cmd).Err(); err != nil {
 		t.Fatal(err)
 	}
 	// Without it a server that is stopped now loses the user.
