@@ -122,10 +122,23 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-// Restart kills the server and starts it with other words.
+// Stop ends the server in order, with all that it has answered on disk: a killed one may lose its last second.
+func (s *Server) Stop() {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return
+	}
+	_ = s.stdin.Close()
+	process := s.cmd.Process
+	late := time.AfterFunc(startTimeout, func() { _ = process.Kill() })
+	_ = s.cmd.Wait()
+	late.Stop()
+	s.cmd = nil
+}
+
+// Restart stops the server and starts it with other words.
 func (s *Server) Restart(t testing.TB, words ...string) {
 	t.Helper()
-	s.Kill()
+	s.Stop()
 	s.words = words
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
