@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 				return ns("suite", "_default."+name)
 			},
 			// Collections are found by polling, so one that is made and dropped between two looks is not told of.
-			Can: clustertest.Capabilities{Changes: true, UUIDs: true, Partitions: true, Block: true, MaxDocument: 2 << 20},
+			Can: clustertest.Capabilities{Changes: true, UUIDs: true, Partitions: true, Block: true, MaxDocument: 1 << 20},
 		}
 	})
 }

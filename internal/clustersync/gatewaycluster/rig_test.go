@@ -58,7 +58,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	startup, _, err := config.ParseStartup([]byte(`{"auth":{"bcrypt_cost":10}}`), func(string) (string, bool) { return "", false })
+	startup, _, err := config.ParseStartup([]byte(`{"auth":{"bcrypt_cost":4}}`), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,21 +9,45 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/tidegate/tidegate/internal/clustersync"
+	"github.com/tidegate/tidegate/internal/jsondoc"
 )
 
 // MaxDocument is the longest document that is copied: all its leaf revisions as JSON, attachments in base64 included. What is longer is an
 // error that names it.
 const MaxDocument = 48 << 20
 
-// row is one line of _all_docs.
+// row is one line of _all_docs. Doc is valid only during the call that gives it.
 type row struct {
-	Key    string          `json:"key"`
-	ID     string          `json:"id"`
-	Error  string          `json:"error"`
-	Status int             `json:"status"`
-	Doc    json.RawMessage `json:"doc"`
+	Key, ID string
+	Error   string
+	Status  int
+	Doc     []byte
+}
+
+// readRow reads a row.
+func readRow(raw []byte) (r row) {
+	for name, value := range jsondoc.Members(raw) {
+		switch name {
+		case "key":
+			r.Key, _ = jsondoc.Unquote(value)
+		case "id":
+			r.ID, _ = jsondoc.Unquote(value)
+		case "error":
+			r.Error, _ = jsondoc.Unquote(value)
+		case "status":
+			r.Status, _ = strconv.Atoi(string(value))
+		case "doc":
+			if string(value) != "null" {
+				r.Doc = value
+			}
+		}
+	}
+	return r
 }
 
 // missing reports whether the row says that there is no such document.
@@ -101,35 +125,40 @@ func (l *capped) Read(p []byte) (int, error) {
 func eachRow(answer io.Reader, fn func(row) error) error {
 	const readAhead = 1 << 20 // the decoder reads beyond a row
 	limit := &capped{r: answer, left: MaxDocument + readAhead}
-	d := json.NewDecoder(limit)
+	// A gateway has checked what it stored.
+	d := jsontext.NewDecoder(limit, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	broken := func(err error) error {
 		if errors.Is(err, clustersync.ErrTooLarge) {
 			return err
 		}
 		return &brokenAnswer{fmt.Errorf("decode rows: %w", err)}
 	}
-	for _, want := range []json.Token{json.Delim('{'), "rows", json.Delim('[')} {
-		got, err := d.Token()
+	for _, want := range []string{"{", "rows", "["} {
+		got, err := d.ReadToken()
 		if err != nil {
 			return broken(err)
 		}
-		if got != want {
-			return broken(fmt.Errorf("%v in place of %v", got, want))
+		if got.String() != want {
+			return broken(fmt.Errorf("%s in place of %s", cut(got.String(), 20), want))
 		}
 	}
-	for d.More() {
-		var r row
-		if err := d.Decode(&r); err != nil {
+	for d.PeekKind() == '{' {
+		raw, err := d.ReadValue()
+		if err != nil {
 			return broken(err)
 		}
+		r := readRow(raw)
 		if err := fn(r); err != nil {
 			return err
 		}
 		limit.left, limit.last = MaxDocument+readAhead, r.Key
 	}
+	if kind := d.PeekKind(); kind != ']' && kind != jsontext.KindInvalid {
+		return broken(errors.New("a row that is no object"))
+	}
 	// The end must be there: a broken connection must not look like the end of a collection.
 	for {
-		if _, err := d.Token(); err == io.EOF {
+		if _, err := d.ReadToken(); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return broken(err)
