@@ -50,6 +50,7 @@ func commands() []command {
 	return []command{
 		{"serve", "run a gateway", serveCommand},
 		{"replicate", "copy a database of a gateway to or from another gateway, and show how it goes", replicateCommand},
+		{"clustersync", "sync two clusters, with the API of mongosync: copy, follow, cut over, reverse", clusterSyncCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
@@ -99,11 +100,14 @@ func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func usageErrorf(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// exitCode is 2 for a command line that was not understood, 130 for a command that was interrupted, else 1.
+// exitCode is 2 for a command line that was not understood, 3 for a comparison that found differences, 130 for a command that was
+// interrupted, else 1.
 func exitCode(err error) int {
 	switch {
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errDiffer):
+		return 3
 	case errors.Is(err, errInterrupted):
 		return 130
 	}

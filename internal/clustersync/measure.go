@@ -3,6 +3,7 @@ package clustersync
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidegate/tidegate/internal/job"
@@ -26,6 +27,20 @@ type gauges struct {
 	window    string    // estimatedOplogTimeRemaining
 	warnings  []string
 	preflight []string // warnings of the checks before the start
+	told      []string // by clusters
+}
+
+// maxTold bounds the warnings of clusters that are kept.
+const maxTold = 100
+
+// Warn has a text among the warnings of /progress.
+func (c *Control) Warn(text string) {
+	c.log.Warn(text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if told := c.gauges.told; len(told) < maxTold && !slices.Contains(told, text) {
+		c.gauges.told = append(told[:len(told):len(told)], text) // readers keep what they have
+	}
 }
 
 // side is what there is to say of a cluster; nil if nothing (spec §5.2).

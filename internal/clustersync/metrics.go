@@ -24,14 +24,19 @@ type collector struct {
 	phase   *prometheus.Desc
 }
 
-// metricsHandler answers GET /metrics in the text format 0.0.4.
-func (c *Control) metricsHandler() http.Handler {
+// Metrics gives what /metrics does.
+func (c *Control) Metrics() prometheus.Gatherer {
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(newCollector(c))
 	for _, h := range c.metrics.durations {
 		reg.MustRegister(h)
 	}
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	return reg
+}
+
+// metricsHandler answers GET /metrics in the text format 0.0.4.
+func (c *Control) metricsHandler() http.Handler {
+	return promhttp.HandlerFor(c.Metrics(), promhttp.HandlerOpts{})
 }
 
 func newCollector(c *Control) *collector {

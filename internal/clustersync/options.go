@@ -308,3 +308,16 @@ func reversiblePair(src, dst Info) error {
 	}
 	return nil
 }
+
+// Scope says which of the two clusters is the source (0 or 1), which the destination, and what the filter is, for whoever does not start
+// a sync.
+func (r *StartRequest) Scope(env Environment) (src, dst int, filter *Filter, err error) {
+	p := new(Plan)
+	if err := r.checkDirection(p, env); err != nil {
+		return 0, 0, nil, err
+	}
+	if err := r.takeFilter(p, env); err != nil {
+		return 0, 0, nil, err
+	}
+	return indexOf(r.Source), indexOf(r.Destination), p.Filter, nil
+}

@@ -137,7 +137,7 @@ func (v *view) collectionCopy() *CollectionCopy {
 
 func (v *view) warnings() []string {
 	var all []string
-	for _, w := range slices.Concat(v.gauges.preflight, v.gauges.warnings, v.engine.Warnings) {
+	for _, w := range slices.Concat(v.gauges.preflight, v.gauges.told, v.gauges.warnings, v.engine.Warnings) {
 		if !slices.Contains(all, w) {
 			all = append(all, w)
 		}
