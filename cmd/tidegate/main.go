@@ -58,6 +58,7 @@ func commands() []command {
 		{"move", "copy everything from one store to another", moveCommand},
 		{"plan", "tell what a sync function would change, and change nothing", planCommand},
 		{"why", "tell why a user sees a document or does not", whyCommand},
+		{"clustersync", "sync two clusters, with the API of mongosync: copy, follow, cut over, reverse", clusterSyncCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
@@ -107,8 +108,8 @@ func (e *usageError) Is(target error) bool { return target == errUsage }
 
 func usageErrorf(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// exitCode is 2 for a command line that was not understood, 130 for a command that was interrupted, else 1, unless the
-// command says otherwise.
+// exitCode is 2 for a command line that was not understood, 3 for a comparison that found differences, 130 for a command that was
+// interrupted, else 1, unless the command says otherwise.
 func exitCode(err error) int {
 	status, ok := errors.AsType[*exitStatus](err)
 	switch {
@@ -116,6 +117,8 @@ func exitCode(err error) int {
 		return status.code
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errDiffer):
+		return 3
 	case errors.Is(err, errInterrupted):
 		return 130
 	}

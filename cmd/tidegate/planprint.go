@@ -189,13 +189,3 @@ func number(sign string, n int64) string {
 	}
 	return sign + grouped(n)
 }
-
-// printable is a message without what could steer a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text)
-}

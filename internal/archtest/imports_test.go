@@ -34,7 +34,8 @@ var levels = map[string]int{
 	"internal/clustersync": 3,
 	"internal/devicesync":  3,
 
-	"internal/replicate": 4, // one of its ends is a database
+	"internal/replicate":           4, // one of its ends is a database
+	"internal/clustersync/mapping": 4,
 
 	"internal/gateway":                    5,
 	"internal/clustersync/mongocluster":   5,
@@ -48,7 +49,8 @@ var levels = map[string]int{
 }
 
 // onlyTests are packages that help tests. They may import anything, and only tests import them.
-var onlyTests = []string{"internal/testkit", "internal/store/storetest", "internal/store/pgstore/pgtest", "internal/archtest", "test/"}
+var onlyTests = []string{"internal/testkit", "internal/store/storetest", "internal/store/pgstore/pgtest", "internal/clustersync/clustertest",
+	"internal/clustersync/mongocluster/", "internal/archtest", "test/"}
 
 // knows lists packages that know less of ours than their level allows.
 var knows = map[string]struct {
@@ -77,8 +79,10 @@ var reserved = []struct {
 	{"github.com/dop251/goja", []string{"internal/script"}, false, "the JavaScript engine is behind the script package"},
 	{"modernc.org/quickjs", []string{"internal/script"}, false, "the JavaScript engine is behind the script package"},
 	{"modernc.org/libquickjs", []string{"internal/script"}, false, "the JavaScript engine is behind the script package"},
-	{"go.mongodb.org/mongo-driver", []string{"internal/clustersync/mongocluster"}, false, "a cluster's driver is behind the cluster contract"},
-	{"testing", []string{"internal/testkit", "internal/store/storetest"}, true, "what is shipped must not depend on the testing package"},
+	{"go.mongodb.org/mongo-driver", []string{"internal/clustersync/mongocluster", "internal/clustersync/mongocluster/", "test/"}, false, "a cluster's driver is behind the cluster contract"},
+	{"go.mongodb.org/mongo-driver/v2/bson", []string{"internal/clustersync", "internal/clustersync/", "cmd/tidegate", "test/"}, true,
+		"BSON is the language of cluster sync and of nothing else"},
+	{"testing", []string{"internal/testkit", "internal/store/storetest", "internal/clustersync/clustertest", "internal/clustersync/mongocluster/"}, true, "what is shipped must not depend on the testing package"},
 	{"pgregory.net/rapid", []string{"internal/testkit", "internal/store/storetest"}, true, "what is shipped must not depend on test tools"},
 	{"log", nil, false, "logs go through log/slog"},
 	{"log/slog", []string{"cmd/", "internal/"}, true, "the vocabulary does no I/O"},
@@ -189,6 +193,9 @@ func TestImportsCatches(t *testing.T) {
 		{"internal/database/a.go", "github.com/dop251/goja", "behind the script package"},
 		{"internal/script/a.go", "github.com/dop251/goja/parser", ""},
 		{"internal/rest/a.go", "modernc.org/quickjs", "behind the script package"},
+		{"internal/clustersync/a.go", "go.mongodb.org/mongo-driver/v2/bson", ""},
+		{"internal/clustersync/a.go", "go.mongodb.org/mongo-driver/v2/mongo", "behind the cluster contract"},
+		{"internal/database/a.go", "go.mongodb.org/mongo-driver/v2/bson", "language of cluster sync"},
 		{"internal/rest/a.go", "testing", "testing package"},
 		{"internal/rest/a.go", "testing/synctest", "testing package"},
 		{"internal/store/storetest/a.go", "testing", ""},

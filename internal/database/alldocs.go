@@ -13,6 +13,8 @@ type AllDocsOptions struct {
 	IncludeDocs bool
 	// Channels and Access add what the document is in and grants; Access is for administrators.
 	Channels, Access bool
+	// Deleted lists tombstones, too, and gives them by key; for administrators.
+	Deleted bool
 
 	// Keys, if not nil, are the documents to list, in order; the range is not used then.
 	Keys []string
@@ -213,14 +215,15 @@ func (w *allDocsWalk) row(r store.Reader, id string, stored []byte, byKey bool) 
 		return row, false, err
 	}
 	deleted := winner.Deleted()
+	hidden := deleted && !(w.o.Deleted && w.h.IsAdmin())
 	switch {
-	case byKey && (deleted || !w.h.canSee(winner.Channels)):
+	case byKey && (hidden || !w.h.canSee(winner.Channels)):
 		row = AllDocsRow{ID: id, Err: w.h.refusal(id, stored, &winner)}
 		if tidegate.ErrorCode(row.Err) == tidegate.Corrupt {
 			return row, false, row.Err
 		}
 		return row, true, nil
-	case deleted, !w.h.canSee(winner.Channels):
+	case hidden, !w.h.canSee(winner.Channels):
 		return row, false, nil
 	}
 	row = AllDocsRow{ID: id, Rev: winner.ID, Seq: head.seq, Deleted: deleted}

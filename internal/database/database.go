@@ -45,6 +45,7 @@ type Database struct {
 	buffers sync.Pool // of *[]byte, for canonical bodies
 	sweeper sweeper
 	tasks   tasks
+	block   writeBlock
 	blobGC  sync.RWMutex // held for reading from the pinning of a blob's content to the commit that refers to it
 }
 

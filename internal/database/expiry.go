@@ -177,6 +177,9 @@ func (db *Database) sweepRows(ctx context.Context, rows []dueRow) error {
 			continue // a later configuration may let it go
 		}
 		err := db.expireDoc(ctx, row)
+		if heldBack(err) {
+			continue
+		}
 		if tidegate.ErrorCode(err) == tidegate.Corrupt {
 			db.log.ErrorContext(ctx, "a document cannot expire", "error", err)
 			continue

@@ -19,7 +19,9 @@ type Handle struct {
 	coll *collection
 	user *access.User // nil: an administrator, who sees and may do everything
 	blip bool         // counts as BLIP
-	seen *seen        // nil: an administrator
+	// bypass: an administrator whom the write block lets through.
+	bypass bool
+	seen   *seen // nil: an administrator
 }
 
 // seen is what a user sees and is in a collection, looked up once it is needed.

@@ -191,6 +191,9 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 	if err := j.check(); err != nil {
 		return nil, err
 	}
+	if err := j.h.MayWrite(ctx); err != nil {
+		return nil, err
+	}
 	var b *base
 	err := j.h.db.st.View(ctx, func(r store.Reader) (err error) {
 		b, err = j.read(r)
@@ -279,7 +282,7 @@ func (j *job) mayAdd(b *base) (closes bool, err error) {
 	if winner, ok := b.rec.tree.Winner(); ok && b.loser == winner {
 		return false, nil // it takes the place of the current revision
 	}
-	allow := j.h.db.opts.AllowConflicts && !w.NoConflicts
+	allow := (j.h.db.opts.AllowConflicts || w.KeepBranches && !w.NewEdits) && !w.NoConflicts
 	err = tidegate.CheckNewRev(b.rec.tree, allow, w.NewEdits, parent, w.History, w.Deleted)
 	if err != nil && w.Gateway && w.Deleted && b.rec.flags()&recDeleted != 0 {
 		return false, nil

@@ -39,7 +39,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if p.nothing {
 			return p.result, nil
 		}
-		err = h.db.st.Update(ctx, func(tx store.Tx) error {
+		err = h.update(ctx, func(tx store.Tx) error {
 			routing, err := h.db.routes.Read(tx)
 			if err != nil {
 				return err

@@ -139,7 +139,7 @@ func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
 
 // commitAll commits what did not move in one transaction and returns the rest.
 func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job, err error) {
-	err = h.db.st.Update(ctx, func(tx store.Tx) error {
+	err = h.update(ctx, func(tx store.Tx) error {
 		moved = moved[:0]
 		routing, err := h.db.routes.Read(tx)
 		if err != nil {

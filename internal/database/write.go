@@ -38,6 +38,9 @@ type Write struct {
 	// with this revision, in one write, and no other branch stays live.
 	Resolver Resolver
 
+	// KeepBranches, without NewEdits, stores a branch as it is even if AllowConflicts is not set: the writer copies a database, and what
+	// its revision trees are was decided where they grew (cluster sync).
+	KeepBranches bool
 	// NoConflicts: no branch may be made even if AllowConflicts is set (noconflicts of BLIP).
 	NoConflicts bool
 	// Gateway: the writer is a gateway. Its tombstone is accepted on a deleted document whatever its history

@@ -60,6 +60,7 @@ var (
 	errCheckpointsLarge  = tidegate.Errorf(tidegate.TooLarge, "The checkpoints are too large together")
 	errAnswerPending     = tidegate.Errorf(tidegate.TooMany, "The last answer to getCollections has not been taken yet")
 	errNotModified       = statusError(tidegate.Conflict, http.StatusNotModified, "Not modified")
+	errBlockedForNow     = tidegate.Errorf(tidegate.Unavailable, "Database writes are blocked") // 403 would be for good
 	errWentAway          = tidegate.Errorf(tidegate.Unavailable, "Sync Gateway database went away - asking client to reconnect")
 )
 

@@ -227,6 +227,42 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+// TestWriteBlock: a client is told what passes (replication.md §5.8: 403 would be for good), on a connection that was open already, and comes
+// through once writes are let through, or with the role that bypasses the block.
+func TestWriteBlock(t *testing.T) {
+	e := newEnv(t, database.Options{})
+	e.user("bob", "A")
+	c := e.dial(replicate.Peer{User: "bob"})
+	c.must("rev", `{"channels":["A"]}`, "id", "before", "rev", "1-aa")
+	if err := e.db.SetWriteBlock(t.Context(), database.WriteBlock{Blocked: true, BypassRole: "movers"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, profile := range []string{"rev", "putRev"} {
+		if got := c.call(profile, `{"channels":["A"]}`, "id", "x", "rev", "1-aa").String(); got != "HTTP/503: Database writes are blocked" {
+			t.Errorf("a blocked %s: %s", profile, got)
+		}
+	}
+	c.must("setCheckpoint", `{"n":1}`, "client", "cp")
+	if p := c.pullAll(); ids(p.rows) != "before" {
+		t.Errorf("bob reads %v", p.rows)
+	}
+	if got := e.get("x"); got != "" {
+		t.Errorf("stored: %s", got)
+	}
+	if _, err := e.db.Access().PutRole(t.Context(), "movers", access.RoleUpdate{}, true); err != nil {
+		t.Fatal(err)
+	}
+	password := access.NewSecret("letmein")
+	if _, err := e.db.Access().PutUser(t.Context(), "mover", access.UserUpdate{Password: &password, AdminRoles: []string{"movers"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	e.dial(replicate.Peer{User: "mover"}).must("rev", `{"channels":["A"]}`, "id", "moved", "rev", "1-aa")
+	if err := e.db.SetWriteBlock(t.Context(), database.WriteBlock{}); err != nil {
+		t.Fatal(err)
+	}
+	c.must("rev", `{"channels":["A"]}`, "id", "x", "rev", "1-aa")
+}
+
 // TestGetRev is replication.md §5.12.
 func TestGetRev(t *testing.T) {
 	e := newEnv(t, database.Options{})

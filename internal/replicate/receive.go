@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -190,6 +191,9 @@ func (coll *collection) store(batch []*incomingRev) {
 		ready, writes = append(ready, in), append(writes, in.w)
 	}
 	for i, res := range h.PutAll(ctx, writes) {
+		if errors.Is(res.Err, database.ErrWritesBlocked) {
+			res.Err = errBlockedForNow
+		}
 		if coll.active != nil {
 			coll.active.stored(ready[i], &res.Written, res.Err)
 		}

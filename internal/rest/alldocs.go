@@ -59,6 +59,7 @@ func (s *Server) allDocsOptions(r *request) (database.AllDocsOptions, error) {
 		IncludeDocs:  r.q.boolean("include_docs", false),
 		Channels:     r.q.boolean("channels", false),
 		Access:       r.admin && r.q.boolean("access", false),
+		Deleted:      r.admin && r.q.boolean("deleted", false),
 		Descending:   r.q.boolean("descending", false),
 		ExclusiveEnd: !r.q.boolean("inclusive_end", true),
 		Skip:         int(min(r.q.integer("skip", 0), 1<<31)),
@@ -138,6 +139,9 @@ func (l *listing) row(row *database.AllDocsRow) error {
 	}
 	l.o.b = tidegate.AppendJSONString(append(l.o.b, `,"id":`...), row.ID)
 	l.o.b = append(row.Rev.Append(append(l.o.b, `,"value":{"rev":"`...)), '"')
+	if row.Deleted {
+		l.o.b = append(l.o.b, `,"deleted":true`...)
+	}
 	if l.channels {
 		l.o.b = row.Channels.AppendJSON(append(l.o.b, `,"channels":`...))
 	}

@@ -28,6 +28,12 @@ func (s *Server) handleBulkDocs(w http.ResponseWriter, r *request) error {
 	if err := b.parse(body.bytes); err != nil {
 		return err
 	}
+	if len(b.writes) > 0 {
+		// A client that replicates must not take the block for the refusal of each document.
+		if err := r.handle.MayWrite(r.Context()); err != nil {
+			return err
+		}
+	}
 	b.write()
 	return b.reply(w)
 }
@@ -37,10 +43,13 @@ type bulk struct {
 	s        *Server
 	r        *request
 	newEdits bool
-	items    []bulkItem // in the order of the request
-	writes   []*database.Write
-	results  []database.PutResult // for writes
-	locals   int
+	// keepBranches, of an administrator: branches are stored as they are, whatever allow_conflicts says.
+	keepBranches bool
+
+	items   []bulkItem // in the order of the request
+	writes  []*database.Write
+	results []database.PutResult // for writes
+	locals  int
 }
 
 // bulkItem is one element of docs.
@@ -64,6 +73,9 @@ func (b *bulk) parse(raw []byte) error {
 	}
 	if v, ok := jsondoc.Get(raw, "new_edits"); ok {
 		b.newEdits = string(v) != "false"
+	}
+	if v, ok := jsondoc.Get(raw, "keep_branches"); ok {
+		b.keepBranches = string(v) == "true" && b.r.admin
 	}
 	if docs == nil {
 		return errMissingDocs
@@ -120,7 +132,7 @@ func (b *bulk) prepare(item *bulkItem) {
 		return
 	}
 	if !b.newEdits {
-		write.BulkPush = true
+		write.BulkPush, write.KeepBranches = true, b.keepBranches
 		if write.History == nil {
 			rev, err := tidegate.ParseRevID(doc.Rev)
 			if err != nil {
@@ -181,6 +193,9 @@ func (b *bulk) row(dst []byte, item *bulkItem) []byte {
 	case item.write >= 0:
 		res := &b.results[item.write]
 		rev, err = res.Rev.String(), res.Err
+		if !b.newEdits {
+			err = pushError(err)
+		}
 	}
 	dst = tidegate.AppendJSONString(append(dst, `{"id":`...), id)
 	if err == nil {

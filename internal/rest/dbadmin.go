@@ -76,6 +76,11 @@ func (s *Server) handleFlush(w http.ResponseWriter, r *request) error {
 	if !r.running.Settings().EnableFlush {
 		return errFlushOff
 	}
+	if db := r.running.DB(); db != nil {
+		if err := r.bypass(db.Admin(0)).MayWrite(r.Context()); err != nil {
+			return err
+		}
+	}
 	if err := s.gateway.Flush(r.Context(), r.running.Name()); err != nil {
 		return err
 	}

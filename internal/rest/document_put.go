@@ -93,6 +93,9 @@ func (s *Server) putAndReply(w http.ResponseWriter, r *request, in *incoming, st
 		return err
 	}
 	written, err := r.handle.Put(r.Context(), write)
+	if err != nil && !newEdits {
+		err = pushError(err)
+	}
 	if err != nil {
 		return err
 	}

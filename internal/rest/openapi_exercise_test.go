@@ -51,6 +51,7 @@ func (e *exercise) run() {
 	e.gatewayReplications()
 	e.tools()
 	e.compaction()
+	e.writeBlock()
 	e.states()
 	e.resync()
 	e.dryRuns()
@@ -557,6 +558,19 @@ func (e *exercise) compaction() {
 		e.call(admin, "POST", "/db/_compact?type="+kind+"&action=start&dry_run=true&reset=true", "", 200)
 		e.call(admin, "GET", "/db/_compact?type="+kind, "", 200)
 	}
+}
+
+func (e *exercise) writeBlock() {
+	e.call(admin, "GET", "/db/_write_block", "", 200)
+	e.call(admin, "PUT", "/db/_write_block", `{"blocked":true,"bypass_role":"movers"}`, 200)
+	e.call(admin, "PUT", "/db/blocked", `{}`, 403)
+	e.call(admin, "POST", "/db/_bulk_docs", `{"docs":[{"_id":"blocked"}]}`, 403)
+	e.call(admin, "GET", "/db/_all_docs?deleted=true", "", 200)
+	e.call(admin, "PUT", "/db/_write_block", `{"blocked":1}`, 400)
+	e.call(admin, "PUT", "/db/_write_block", `{"blocked":false,"bypass_role":null}`, 200)
+	e.call(admin, "POST", "/db/_bulk_docs", `{"docs":[{"_id":"kept","_rev":"1-a"}],"new_edits":false,"keep_branches":true}`, 201)
+	e.call(admin, "GET", "/none/_write_block", "", 404)
+	e.call(admin, "PUT", "/none/_write_block", `{"blocked":true}`, 404)
 }
 
 func (e *exercise) states() {

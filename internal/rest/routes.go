@@ -82,6 +82,7 @@ func (s *Server) routes() []route {
 	all = append(all, s.routesAdmin()...)
 	all = append(all, s.routesReplications()...)
 	all = append(all, s.routesResync()...)
+	all = append(all, s.routesWriteBlock()...)
 	if s.replicate != nil {
 		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates, s.handleBLIPSync})
 	}

@@ -240,7 +240,7 @@ func (s *Server) makeHandle(r *request) error {
 		return err
 	}
 	if r.admin {
-		r.handle = r.db.Admin(r.coll)
+		r.handle = r.bypass(r.db.Admin(r.coll))
 	} else {
 		r.handle = r.db.As(r.user, r.coll)
 	}

@@ -55,6 +55,7 @@ var policy = map[listener]string{
 		db      GET /{db}/_index_init, POST /{db}/_index_init, GET /{db}/_compact, POST /{db}/_compact
 		db      POST /{db}/_offline, POST /{db}/_online, GET /{db}/_resync, POST /{db}/_resync
 		db      GET /{ks}/resync, HEAD /{ks}/resync, POST /{ks}/resync, PUT /{ks}/resync, DELETE /{ks}/resync
+		db      GET /{db}/_write_block, PUT /{db}/_write_block
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync

@@ -19,7 +19,7 @@ const (
 // NewLogger returns a logger that writes lines to w in the format, from level on. Attributes whose key names
 // a secret are masked whatever their value; types that are secrets mask themselves (slog.LogValuer).
 func NewLogger(w io.Writer, format Format, level slog.Leveler) (*slog.Logger, error) {
-	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redact}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: Redact}
 	switch format {
 	case Text:
 		return slog.New(slog.NewTextHandler(w, opts)), nil
@@ -53,7 +53,8 @@ const Mask = "xxxxx"
 // secretKeys are parts of attribute keys that say that the value is a secret.
 var secretKeys = [...]string{"password", "secret", "session", "cookie", "authorization", "token", "private_key", "credential"}
 
-func redact(_ []string, a slog.Attr) slog.Attr {
+// Redact is for slog.HandlerOptions.ReplaceAttr: it masks the value of an attribute whose key names a secret.
+func Redact(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindGroup {
 		return a
 	}

@@ -1,0 +1,148 @@
+// Package gatewaycluster is a tidegate deployment as one side of a cluster sync (shared/spec/cluster-sync.md §2.1). It speaks to the admin
+// REST API only, so it works with whatever serves that API.
+//
+// Databases and collections are namespaces; a document goes with all its leaf revisions, their histories, tombstones and attachments, and
+// is written with new_edits=false, which makes every write idempotent and convergent. What MongoDB writes down is mapped by package
+// mapping. What does not go along is in docs/clustersync-gateways.md.
+package gatewaycluster
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/clustersync"
+)
+
+// Options of a connection; the zero value is good.
+type Options struct {
+	// MetadataDB is the database that the records of the sync are kept in; DefaultMetadataDB if empty. It is made when it is needed.
+	MetadataDB string
+	// TLS of tidegates://; nil: the system's roots.
+	TLS *tls.Config
+	// Poll is how often databases and collections are looked for; DefaultPoll if 0.
+	Poll time.Duration
+	// Warn is told what the sync does not carry over, in words for people and without contents of documents, once for each kind of thing. Nil: it
+	// goes to Log.
+	Warn func(string)
+	Log  *slog.Logger // nil: none
+}
+
+// Defaults.
+const (
+	DefaultMetadataDB = "tidegate_clustersync"
+	DefaultPoll       = 2 * time.Second
+)
+
+// Cluster is a tidegate deployment.
+type Cluster struct {
+	opts   Options
+	client *client
+	meta   *metadata
+	warned *warnings
+
+	configs keyedLocks // of databases whose config is being changed
+	mu      sync.Mutex
+	blocked bool             // BlockWrites was asked for: databases that are made are blocked, too
+	sizes   map[string]sizes // what Partition counted, by UUID
+	refused map[string]bool  // indexes whose refusal was told
+}
+
+var _ clustersync.Cluster = (*Cluster)(nil)
+
+// Open reads the URI, tidegate://user:password@host:port or tidegates:// for TLS. Several hosts, separated by commas, are gateways of one
+// deployment. It does not connect: an unreachable cluster is found by the first call.
+func Open(_ context.Context, uri string, opts Options) (*Cluster, error) {
+	addr, err := parseURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	if opts.MetadataDB == "" {
+		opts.MetadataDB = DefaultMetadataDB
+	}
+	if opts.Poll <= 0 {
+		opts.Poll = DefaultPoll
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: maxIdleConns, MaxConnsPerHost: maxConns, IdleConnTimeout: 90 * time.Second, TLSClientConfig: opts.TLS,
+		ResponseHeaderTimeout: headerTimeout,
+	}
+	c := &Cluster{
+		opts: opts, client: &client{addr: addr, http: &http.Client{Transport: transport}, log: opts.Log},
+		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{}, refused: map[string]bool{},
+	}
+	c.meta = newMetadata(c)
+	return c, nil
+}
+
+// Kind is Tidegate.
+func (c *Cluster) Kind() clustersync.Kind { return clustersync.Tidegate }
+
+// Metadata is a database of its own.
+func (c *Cluster) Metadata() clustersync.Metadata { return c.meta }
+
+// Close gives the connections back.
+func (c *Cluster) Close(context.Context) error {
+	c.client.http.CloseIdleConnections()
+	return nil
+}
+
+// internal reports whether a database is none of the users'.
+func (c *Cluster) internal(db string) bool { return db == c.opts.MetadataDB || db == DefaultMetadataDB }
+
+// warnings are told once each.
+type warnings struct {
+	mu   sync.Mutex
+	told map[string]bool
+	warn func(string)
+	log  *slog.Logger
+}
+
+// maxWarnings bounds what is remembered; nothing is told beyond it.
+const maxWarnings = 1000
+
+// once tells a warning unless one of that key was told.
+func (w *warnings) once(key, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told == nil {
+		w.told = map[string]bool{}
+	}
+	if w.told[key] || len(w.told) >= maxWarnings {
+		return
+	}
+	w.told[key] = true
+	if w.warn != nil {
+		w.warn(text)
+		return
+	}
+	w.log.Warn(text)
+}
+
+// keyedLocks are locks by name.
+type keyedLocks struct {
+	mu    sync.Mutex
+	locks map[string]*sync.Mutex
+}
+
+// lock takes the lock of that name and returns what gives it back.
+func (k *keyedLocks) lock(name string) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[string]*sync.Mutex{}
+	}
+	l := k.locks[name]
+	if l == nil {
+		l = new(sync.Mutex)
+		k.locks[name] = l
+	}
+	k.mu.Unlock()
+	l.Lock()
+	return l.Unlock
+}

@@ -1,0 +1,130 @@
+package clustersync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Collections of the metadata (spec §15.2).
+const (
+	resumeCollection    = "resumeData"
+	globalCollection    = "globalState"
+	partitionCollection = "partitions"
+	uuidMapCollection   = "uuidMap"
+	indexCollection     = "indexCorrection"
+	statsCollection     = "statistics"
+)
+
+// Resume is the record of one instance in resumeData: where it is to go on. State is the control side's, all else the engine's.
+type Resume struct {
+	ID    string `bson:"_id"`
+	State string `bson:"state"` // of package job
+
+	Phase            Phase             `bson:"syncPhase"`
+	PhaseTransitions []PhaseTransition `bson:"phaseTransitions"`
+	DirectionMapping *DirectionMapping `bson:"directionMapping,omitempty"`
+
+	// Epoch counts the reverses. Of records on both clusters the higher epoch counts; the other one is what a reverse has left behind.
+	Epoch int `bson:"epoch"`
+	// Swapped: source and destination of the plan are exchanged.
+	Swapped bool `bson:"swapped"`
+
+	T0       Position       `bson:"startTimestamp"`
+	Listed   bool           `bson:"listed"`           // uuidMap and indexCorrection hold the listing
+	CRUD     Position       `bson:"crudStreamResume"` // everything up to here is applied
+	CRUDTime bson.Timestamp `bson:"crudStreamResumeTimestamp"`
+	DDLTime  bson.Timestamp `bson:"ddlStreamResumeTimestamp"`
+
+	CommitStep CommitStep `bson:"commitStep"`
+	Tc         Position   `bson:"commitTimestamp"`
+	R0         Position   `bson:"reverseTimestamp"`
+	CanWrite   bool       `bson:"canWrite"`
+
+	// What is blocked, or about to be: recorded before it is done (spec §12).
+	BlockSource      bool     `bson:"blockSource"`
+	BlockDestination bool     `bson:"blockDestination"`
+	Warnings         []string `bson:"warnings,omitempty"`
+}
+
+// CommitStep is how far a commit is: each step is recorded before what must not be done twice.
+type CommitStep string
+
+// The steps. All up to CommitReady may be done again from the beginning; from CommitCanWrite on the destination is the users'.
+const (
+	CommitNone     CommitStep = ""
+	CommitStarted  CommitStep = "started"
+	CommitMarked   CommitStep = "commit timestamp taken"
+	CommitDrained  CommitStep = "events applied"
+	CommitVerified CommitStep = "verified"
+	CommitCanWrite CommitStep = "destination writable"
+	CommitFinished CommitStep = "finished"
+)
+
+func (r Resume) committing() bool {
+	return r.CommitStep != CommitNone && r.CommitStep != CommitFinished
+}
+
+// Journal is the one writer of an instance's [Resume]. Safe for concurrent use.
+type Journal struct {
+	meta  Metadata
+	fence func() int64
+
+	write sync.Mutex // held over a write, so that records are written in the order of their changes
+	mu    sync.Mutex
+	rec   Resume
+}
+
+// OpenJournal reads the record of an instance; found is false if there is none, and a new one begins, which is stored by the first Update.
+func OpenJournal(ctx context.Context, meta Metadata, fence func() int64, instance string) (j *Journal, found bool, err error) {
+	j = &Journal{meta: meta, fence: fence, rec: Resume{ID: instance, Phase: PhaseNone}}
+	var rec Resume
+	switch err := meta.Get(ctx, resumeCollection, instance, &rec); {
+	case errors.Is(err, ErrNotFound):
+		return j, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("read where the sync stands: %w", err)
+	}
+	j.rec = rec
+	return j, true, nil
+}
+
+// Get returns the record as it is now.
+func (j *Journal) Get() Resume {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := j.rec
+	r.PhaseTransitions, r.Warnings = slices.Clone(r.PhaseTransitions), slices.Clone(r.Warnings)
+	return r
+}
+
+// Update changes the record and stores it. If it cannot be stored it stays as it was.
+func (j *Journal) Update(ctx context.Context, change func(*Resume)) error {
+	j.write.Lock()
+	defer j.write.Unlock()
+	next := j.Get()
+	change(&next)
+	if err := j.meta.Put(ctx, j.fence(), resumeCollection, next); err != nil {
+		return fmt.Errorf("store where the sync stands: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rec = next
+	return nil
+}
+
+// SetState persists the state of the job.
+func (j *Journal) SetState(ctx context.Context, state string) error {
+	return j.Update(ctx, func(r *Resume) { r.State = state })
+}
+
+// enter notes a phase.
+func (r *Resume) enter(p Phase, at time.Time) {
+	r.Phase = p
+	r.PhaseTransitions = append(r.PhaseTransitions, PhaseTransition{p, bson.Timestamp{T: uint32(at.Unix()), I: 1}})
+}

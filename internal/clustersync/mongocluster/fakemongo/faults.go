@@ -1,0 +1,74 @@
+package fakemongo
+
+import (
+	"context"
+	"time"
+)
+
+// Fault decides what happens to a call: the n-th of that command, counted from 1. It is called with the server locked.
+type Fault func(command string, n int) Action
+
+// Action is what happens to a call.
+type Action struct {
+	dropBefore, dropAfter, kill bool
+	code                        int
+	labels                      []string
+	wait                        time.Duration
+}
+
+// The actions.
+var (
+	Pass        = Action{}
+	DropBefore  = Action{dropBefore: true} // the connection breaks and nothing was done
+	DropAfter   = Action{dropAfter: true}  // it was done, and the answer is lost
+	KillCursors = Action{kill: true}       // the server forgets its cursors, and then does what it is told
+)
+
+// Answer refuses the call with an error.
+func Answer(code int, labels ...string) Action { return Action{code: code, labels: labels} }
+
+// NotPrimary is how a server answers that steps down.
+func NotPrimary() Action { return Answer(10107, "RetryableWriteError") }
+
+// Slow does the call after a while.
+func Slow(d time.Duration) Action { return Action{wait: d} }
+
+// Break has a fault look at every call; nil ends it.
+func (s *Server) Break(f Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
+// Once makes a fault that hits the next call of a command only.
+func (s *Server) Once(command string, a Action) {
+	hit := false
+	s.Break(func(name string, _ int) Action {
+		if hit || name != command {
+			return Pass
+		}
+		hit = true
+		return a
+	})
+}
+
+// Forget drops the history up to now.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.tick()
+	s.state.events, s.state.oplog = nil, nil
+	s.state.floor = s.state.clock
+	s.state.note()
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
