@@ -61,7 +61,7 @@ func TestPlan(t *testing.T) {
 		{[]string{"--sync-function", throws}, 3, []string{"  same  exception  line 4, column 13: TypeError: cannot read property 'at' of undefined\n"}},
 		{[]string{"--sync-function", throws, "--fail-on", "throws", "--keyspace", "_default._default"}, 3, nil},
 		{[]string{"--sync-function", throws, "--fail-on", "none"}, 0, nil},
-		{[]string{"--sync-function", refuses}, 2, []string{"  same  rejected  no [2J\n"}},
+		{[]string{"--sync-function", refuses}, 2, []string{"  same  rejected  no?[2J\n"}},
 		{[]string{"--sync-function", planFile(t, "function (doc) {\n  channel(;\n}")}, 1, nil},
 		{[]string{"--sync-function", "/no/such/file"}, 1, nil},
 		{[]string{"--keyspace", "no.such"}, 1, nil},

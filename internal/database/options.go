@@ -123,5 +123,13 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 	return v
 }
 
+// farWorkers is how many documents of a batch are prepared at once when each waits for a store that is far away.
+const farWorkers = 16
+
 // workers is how many documents of one batch are prepared at once.
-func workers() int { return runtime.GOMAXPROCS(0) }
+func (db *Database) workers() int {
+	if _, far := db.st.(store.Prefetcher); far {
+		return max(farWorkers, runtime.GOMAXPROCS(0))
+	}
+	return runtime.GOMAXPROCS(0)
+}

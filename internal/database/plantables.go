@@ -45,7 +45,7 @@ type plan struct {
 func newPlanTables(db *Database, o PlanOptions) *plan {
 	now := db.opts.Now()
 	p := &plan{
-		db: db, o: o, now: now, workers: workerPool(cmp.Or(o.Concurrency, workers())),
+		db: db, o: o, now: now, workers: workerPool(cmp.Or(o.Concurrency, db.workers())),
 		documents: []PlanDocument{}, failures: []PlanFailure{}, reach: []PlanReach{},
 		channels: newChannelCounts(planTableBytes), sets: newChannelSets(planTableBytes), grants: access.NewGrantChanges(planTableBytes),
 	}

@@ -41,7 +41,7 @@ func (h *Handle) Purge(ctx context.Context, ids []string) ([]string, error) {
 func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead) bool) (purged []string, err error) {
 	var changed []string
 	var files []blob.Key
-	err = h.update(ctx, func(tx store.Tx) error {
+	err = h.update(ctx, func() [][]byte { return nil }, func(tx store.Tx) error {
 		purged, changed, files = purged[:0], changed[:0], files[:0]
 		for _, id := range ids {
 			stored, err := h.coll.stored(tx, id)

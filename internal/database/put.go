@@ -39,7 +39,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if p.nothing {
 			return p.result, nil
 		}
-		err = h.update(ctx, func(tx store.Tx) error {
+		err = h.update(ctx, func() [][]byte { return [][]byte{p.docKey} }, func(tx store.Tx) error {
 			routing, err := h.db.routes.Read(tx)
 			if err != nil {
 				return err

@@ -123,7 +123,7 @@ func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
 		}
 	}
 	var wg sync.WaitGroup
-	for range min(workers(), len(jobs)) - 1 {
+	for range min(h.db.workers(), len(jobs)) - 1 {
 		wg.Go(work)
 	}
 	work()
@@ -139,7 +139,14 @@ func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
 
 // commitAll commits what did not move in one transaction and returns the rest.
 func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job, err error) {
-	err = h.update(ctx, func(tx store.Tx) error {
+	records := func() [][]byte {
+		keys := make([][]byte, 0, len(ready)+2)
+		for i := range ready {
+			keys = append(keys, ready[i].p.docKey)
+		}
+		return keys
+	}
+	err = h.update(ctx, records, func(tx store.Tx) error {
 		moved = moved[:0]
 		routing, err := h.db.routes.Read(tx)
 		if err != nil {

@@ -120,9 +120,10 @@ func (h *Handle) passes(r store.Reader) error {
 	return nil
 }
 
-// update is a transaction that writes documents.
-func (h *Handle) update(ctx context.Context, fn func(store.Tx) error) error {
-	return h.db.st.Update(ctx, func(tx store.Tx) error {
+// update is a transaction that writes documents. docs are keys of records that it will read, for engines that read better beforehand.
+func (h *Handle) update(ctx context.Context, docs func() [][]byte, fn func(store.Tx) error) error {
+	keys := func() [][]byte { return append(docs(), h.db.routes.Key(), h.db.blockKey()) }
+	return store.UpdateReading(ctx, h.db.st, keys, func(tx store.Tx) error {
 		if err := h.passes(tx); err != nil {
 			return err
 		}

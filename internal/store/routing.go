@@ -158,6 +158,9 @@ type cachedRouting struct {
 // NewRoutingCache returns the cache of a space.
 func NewRoutingCache(space Space) *RoutingCache { return &RoutingCache{key: routingKey(space)} }
 
+// Key is the key of the row.
+func (c *RoutingCache) Key() Key { return c.key }
+
 // Read returns the routing as of the reader's snapshot. The same row gives the same pointer, unless another was read
 // in between.
 func (c *RoutingCache) Read(r Reader) (*Routing, error) {
