@@ -65,8 +65,8 @@ func (g *GrantChanges) addAll(principal string, was, is tidegate.Grants, counts 
 
 // Bytes that an entry takes beside its name, about.
 const (
-	principalOverhead = 256
-	countOverhead     = 64
+	principalOverhead = 400
+	countOverhead     = 160
 )
 
 func (g *GrantChanges) count(principal, name string, n int, counts func(*grantChange) map[string]int) {

@@ -16,7 +16,9 @@ import (
 // The bounds of a dry run. What it holds in memory does not grow with the number of documents or principals beyond them;
 // PlanReport says where that made it count less than exactly.
 const (
-	planTableBytes   = 32 << 20 // each of its three tables: channels, sets of channels, changed grants
+	planChannelBytes = 16 << 20 // what the counts of channels take, about
+	planSetBytes     = 32 << 20 // … the sets of channels that documents are in
+	planGrantBytes   = 32 << 20 // … the grants that change
 	maxPlanSamples   = 100      // of each list of samples
 	maxPlanChannels  = 1000     // channels that are listed, those with most documents gained and lost
 	maxPlanNames     = 20       // channels or roles named with one sample
