@@ -236,6 +236,16 @@ func TestRequiredResync(t *testing.T) {
 	wantState(t, r, Offline)
 	wantCode(t, r.Err(), tidegate.Unavailable, "a resync with regenerate_sequences is required before it can be online: s.c")
 	wantCode(t, g.BringOnline(t.Context(), "db", 0, true), tidegate.Unavailable, "is required")
+	if _, err := update(t, g, "db", "", `{"offline":false,"revs_limit":9}`); err != nil { // stored, and no more
+		t.Fatal(err)
+	}
+	wantState(t, r, Offline)
+	if err := g.Delete(t.Context(), "db", false); err != nil {
+		t.Fatal(err)
+	}
+	r = create(t, g, "db", `{"scopes":{"s":{"collections":{"c":{}}}}}`) // on the same data
+	wantState(t, r, Offline)
+	wantCode(t, r.Err(), tidegate.Unavailable, "is required")
 	startResync(t, g, ResyncRequest{}) // keeps the sequences: not enough
 	finishResync(t, r, database.ResyncCompleted)
 	wantCode(t, g.BringOnline(t.Context(), "db", 0, true), tidegate.Unavailable, "is required")
