@@ -202,6 +202,7 @@ func printReach(t io.Writer, e *database.Explanation) {
 			printGrant(t, g, e)
 		}
 		more(t, c.MoreDocuments, "documents that grant it")
+		more(t, c.MoreRoles, "roles that have it")
 	}
 	more(t, e.MoreChannels, "channels")
 	if len(e.Principal.Roles) == 0 {

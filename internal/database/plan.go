@@ -91,7 +91,7 @@ func (db *Database) newPlan(o PlanOptions) (*plan, error) {
 		if !ok {
 			source = c.source()
 		}
-		pc := planned{collection: c, fn: c.sync}
+		pc := planned{collection: c.uncounted(), fn: c.sync}
 		if source != c.sync.Source() {
 			fn, err := script.CompileSync(source, c.defaultChannel(), script.Options{Limits: db.opts.Script, Logger: db.log})
 			if err != nil {
@@ -103,6 +103,13 @@ func (db *Database) newPlan(o PlanOptions) (*plan, error) {
 		p.collections = append(p.collections, pc)
 	}
 	return p, nil
+}
+
+// uncounted returns the collection for a trial: what a function does there is not counted among the runs of the database's.
+func (c *collection) uncounted() *collection {
+	return &collection{
+		space: c.space, id: c.id, scope: c.scope, name: c.name, routes: c.routes, stats: &CollectionStats{}, total: NewStats(),
+	}
 }
 
 // close frees the functions that were compiled for the plan.
@@ -174,7 +181,7 @@ func (c *collection) eachDoc(ctx context.Context, r store.Reader, fn func(id str
 
 // walkOther notes in which channels the documents of a collection are that is not worked on: they stay there.
 func (p *plan) walkOther(ctx context.Context, r store.Reader, c *collection) error {
-	if slices.ContainsFunc(p.collections, func(pc planned) bool { return pc.collection == c }) {
+	if slices.ContainsFunc(p.collections, func(pc planned) bool { return pc.id == c.id }) {
 		return nil
 	}
 	return c.eachDoc(ctx, r, func(id string, record []byte) error {
