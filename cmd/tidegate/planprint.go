@@ -75,7 +75,11 @@ func (p *planPrinter) principals() {
 	shownNow := p.r.Principals[:min(len(p.r.Principals), printedSamples)]
 	for i := range shownNow {
 		w := &shownNow[i]
-		p.printf("  %s %s\t%s\t%s\t%s\n", w.Kind, shown(w.Name), gained(w.DocsGained), lost(w.DocsLost), differences(w))
+		what := differences(w)
+		if what != "" {
+			what = "\t" + what
+		}
+		p.printf("  %s %s\t%s\t%s%s\n", w.Kind, shown(w.Name), gained(w.DocsGained), lost(w.DocsLost), what)
 	}
 	p.beyond(len(shownNow), p.r.Users+p.r.Roles, "users and roles")
 }

@@ -139,7 +139,7 @@ func parseKeyspaceAt(admin, db, keyspace, user, password string) (endpoint, erro
 
 // printExplanation prints the sentences, and below them the facts.
 func printExplanation(out io.Writer, e *database.Explanation) error {
-	fmt.Fprintf(out, "%s: %s for %s\n", shown(e.Doc), strings.ReplaceAll(string(e.Verdict), "_", " "), shown(e.User))
+	fmt.Fprintf(out, "%s: %s for %s\n", shown(e.Doc), verdict(e.Verdict), shown(e.User))
 	for _, s := range e.Sentences {
 		fmt.Fprintf(out, "  %s\n", s)
 	}
@@ -152,6 +152,17 @@ func printExplanation(out io.Writer, e *database.Explanation) error {
 	}
 	fmt.Fprintf(t, "\nAs of sequence %d of %s.\n", e.Sequence, e.Collection)
 	return t.Flush()
+}
+
+// verdict is a verdict in words.
+func verdict(v database.Visibility) string {
+	switch v {
+	case database.VisibilityRemoved:
+		return "visible only as a removal"
+	case database.VisibilityDeleted:
+		return "visible only as a deletion"
+	}
+	return strings.ReplaceAll(string(v), "_", " ")
 }
 
 func printDocument(t io.Writer, e *database.Explanation) {
@@ -191,6 +202,7 @@ func printReach(t io.Writer, e *database.Explanation) {
 			printGrant(t, g, e)
 		}
 		more(t, c.MoreDocuments, "documents that grant it")
+		more(t, c.MoreRoles, "roles that have it")
 	}
 	more(t, e.MoreChannels, "channels")
 	if len(e.Principal.Roles) == 0 {

@@ -14,6 +14,7 @@ import (
 // The bounds of an explanation. What is beyond them is counted, not listed.
 const (
 	maxGrantingDocuments = 20  // documents named for each thing that is granted
+	maxGrantingRoles     = 20  // roles named for each channel
 	maxExplainedRoles    = 100 // roles of a user
 )
 
@@ -36,8 +37,9 @@ type ChannelReach struct {
 	// HeldSince is since when it is held without a break: before Since if an older grant went away meanwhile.
 	HeldSince tidegate.Seq `json:"held_since,omitempty"`
 	By        []Grant      `json:"by"`
-	// MoreDocuments grant it as well, at sequences not below those in By.
+	// MoreDocuments and MoreRoles grant it as well, at sequences not below those in By.
 	MoreDocuments int    `json:"more_documents,omitempty"`
+	MoreRoles     int    `json:"more_roles,omitempty"`
 	History       []Span `json:"history"` // when it was held and no longer is, oldest first
 }
 
@@ -80,7 +82,7 @@ type Grant struct {
 }
 
 // Explain tells what a user has of the channels of a collection and why, all from one snapshot. "" or GUEST is the guest.
-// It walks all grants of the user and of those of its roles that have one of the channels.
+// It walks all grants of documents to the user and to the roles that it names.
 func (r *Registry) Explain(ctx context.Context, rd store.Reader, name string, coll store.Collection, channels []string) (*Reach, error) {
 	x := &explainer{r: r, ctx: ctx, rd: rd, coll: coll, wanted: map[string]bool{}}
 	for _, c := range channels {
@@ -248,31 +250,43 @@ func (r *Registry) collectionName(coll store.Collection) string {
 	return ""
 }
 
-// roleGrants returns what the user's roles give of the channels asked for: channel → a grant of each role, the role that
-// counts most first.
-func (x *explainer) roleGrants(u *User) (map[string][]Grant, error) {
-	given := map[string][]Grant{}
+// roleGrants are what the user's roles give of one channel: those that count most, and how many others there are.
+type roleGrants struct {
+	first []Grant
+	more  int
+}
+
+// roleGrants returns what the user's roles give of the channels asked for.
+func (x *explainer) roleGrants(u *User) (map[string]*roleGrants, error) {
+	given := map[string]*roleGrants{}
 	for _, name := range u.names {
-		g := u.roles[name].live()
-		held := x.of(g.channels[x.coll].grants)
-		if len(held) == 0 {
-			continue
-		}
-		docs, err := x.documents(roleKey(name), g.since)
-		if err != nil {
-			return nil, err
-		}
 		at := u.rec.roles.grants[name]
-		for c, since := range held {
-			d := Grant{Kind: GrantedByRole, Role: name, Since: max(since, at), RoleSince: at, ChannelSince: since}
-			d.Through, d.MoreThroughDocuments = by(g.explicit[x.coll], g.since, docs.channels, c)
-			given[c] = append(given[c], d)
+		for c, since := range x.of(u.roles[name].live().channels[x.coll].grants) {
+			if given[c] == nil {
+				given[c] = &roleGrants{}
+			}
+			g := given[c]
+			g.first = append(g.first, Grant{Kind: GrantedByRole, Role: name, Since: max(since, at), RoleSince: at, ChannelSince: since})
 		}
 	}
-	for _, roles := range given {
-		slices.SortFunc(roles, func(a, b Grant) int {
+	docs := map[string]docGranters{} // of the roles that are named
+	for c, g := range given {
+		slices.SortFunc(g.first, func(a, b Grant) int {
 			return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Role, b.Role))
 		})
+		g.more = max(0, len(g.first)-maxGrantingRoles)
+		g.first = g.first[:len(g.first)-g.more]
+		for i := range g.first {
+			d := &g.first[i]
+			rec := u.roles[d.Role].live()
+			if _, ok := docs[d.Role]; !ok {
+				var err error
+				if docs[d.Role], err = x.documents(roleKey(d.Role), rec.since); err != nil {
+					return nil, err
+				}
+			}
+			d.Through, d.MoreThroughDocuments = by(rec.explicit[x.coll], rec.since, docs[d.Role].channels, c)
+		}
 	}
 	return given, nil
 }
@@ -301,7 +315,7 @@ func by(explicit tidegate.Grants, since tidegate.Seq, docs map[string]*granters,
 }
 
 // channel explains one channel.
-func (x *explainer) channel(u *User, name string, own docGranters, through map[string][]Grant) ChannelReach {
+func (x *explainer) channel(u *User, name string, own docGranters, through map[string]*roleGrants) ChannelReach {
 	spans := u.ChannelHistory(x.coll, name)
 	c := ChannelReach{Channel: name, By: []Grant{}, History: over(spans)}
 	if c.Since, c.Held = u.Channels(x.coll)[name]; c.Held {
@@ -314,7 +328,10 @@ func (x *explainer) channel(u *User, name string, own docGranters, through map[s
 		c.By = append(c.By, Grant{Kind: GrantedToAll, Since: 1})
 	}
 	grants, more := by(u.rec.explicit[x.coll], u.rec.since, own.channels, name)
-	c.By, c.MoreDocuments = append(append(c.By, grants...), through[name]...), more
+	c.By, c.MoreDocuments = append(c.By, grants...), more
+	if g := through[name]; g != nil {
+		c.By, c.MoreRoles = append(c.By, g.first...), g.more
+	}
 	return c
 }
 

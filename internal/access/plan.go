@@ -65,8 +65,8 @@ func (g *GrantChanges) addAll(principal string, was, is tidegate.Grants, counts 
 
 // Bytes that an entry takes beside its name, about.
 const (
-	principalOverhead = 256
-	countOverhead     = 64
+	principalOverhead = 400
+	countOverhead     = 160
 )
 
 func (g *GrantChanges) count(principal, name string, n int, counts func(*grantChange) map[string]int) {
@@ -191,14 +191,14 @@ func (p *planner) user(principal string, rec *record) (*PlannedPrincipal, error)
 	}
 	u.RolesGained, u.RolesLost = missingFrom(own.rolesBefore, own.rolesAfter), missingFrom(own.rolesAfter, own.rolesBefore)
 	u.Before = copyOf(own.before)
-	changed, err := p.addRoles(u.Before, own.rolesBefore, before)
+	changed, err := p.addRoles(u.Before, own.rolesBefore, roleBefore)
 	if err != nil {
 		return nil, err
 	}
 	u.After = u.Before
 	if u.Changed = u.Changed || changed; u.Changed {
 		u.After = copyOf(own.after)
-		if _, err := p.addRoles(u.After, own.rolesAfter, after); err != nil {
+		if _, err := p.addRoles(u.After, own.rolesAfter, roleAfter); err != nil {
 			return nil, err
 		}
 	}
@@ -212,9 +212,9 @@ func (p *planner) user(principal string, rec *record) (*PlannedPrincipal, error)
 	return u, nil
 }
 
-// before and after are the two sides of a role.
-func before(g *plannedRole) map[store.Collection]tidegate.Grants { return g.before }
-func after(g *plannedRole) map[store.Collection]tidegate.Grants  { return g.after }
+// What a role has, and would have.
+func roleBefore(g *plannedRole) map[store.Collection]tidegate.Grants { return g.before }
+func roleAfter(g *plannedRole) map[store.Collection]tidegate.Grants  { return g.after }
 
 // addRoles adds to all what one side of roles has. changed: one of them would have other channels.
 func (p *planner) addRoles(all map[store.Collection]tidegate.Grants, roles tidegate.Grants, side func(*plannedRole) map[store.Collection]tidegate.Grants) (changed bool, err error) {

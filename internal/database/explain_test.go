@@ -249,3 +249,33 @@ func TestExplainSaysWhatGetDoes(t *testing.T) {
 		w.compareAll(rt)
 	})
 }
+
+// TestExplainAndPlanAfterAnOnlineResync: grants of generations that are not read count for neither.
+func TestExplainAndPlanAfterAnOnlineResync(t *testing.T) {
+	e := open(t, database.Options{})
+	e.user("bob")
+	e.put(`{"_id":"old","channels":["x"],"grant":[["bob",["x"]]]}`)
+	e.put(`{"_id":"new","groups":["x"],"gives":[["bob",["x"]]]}`)
+	e.resync(database.ResyncOptions{Online: true}, byGroups)
+	for range 2 { // before and after the old generation is removed
+		x, err := e.admin.Explain(t.Context(), "new", "bob")
+		if err != nil || !x.Visible {
+			t.Fatalf("%+v, %v", x, err)
+		}
+		for _, c := range x.Channels {
+			if c.Channel == "x" && (len(c.By) != 1 || c.By[0].Document != "new") {
+				t.Errorf("granted by %+v", c.By)
+			}
+		}
+		if x, err = e.admin.Explain(t.Context(), "old", "bob"); err != nil || x.Visible {
+			t.Errorf("%+v, %v", x, err)
+		}
+		if r := e.plan(""); r.AnyChange() || r.DocsProcessed != 2 {
+			t.Errorf("the function in force would change something: %+v", r)
+		}
+		if r := e.plan(byChannels); r.DocsWouldChange != 2 || r.Users != 1 || r.Principals[0].DocsGained != 1 || r.Principals[0].DocsLost != 1 {
+			t.Errorf("%+v", r)
+		}
+		e.tidy()
+	}
+}

@@ -98,8 +98,8 @@ func (e *Explanation) heldBy(c *access.ChannelReach) string {
 	case access.GrantedByAdmin, access.GrantedByDocument:
 		text = fmt.Sprintf("%s has since %d%s", e.who(), c.Since, e.grantInWords(g))
 	}
-	if others := len(c.By) - 1 + c.MoreDocuments; others > 0 {
-		text += fmt.Sprintf(" (and by %s more)", counted(others, "grant"))
+	if others := len(c.By) - 1 + c.MoreDocuments + c.MoreRoles; others > 0 {
+		text += fmt.Sprintf(" (and by %s)", counted(others, "more grant"))
 	}
 	return text
 }
@@ -111,7 +111,7 @@ func (e *Explanation) firstBy(grants []access.Grant, more int) string {
 	}
 	text := e.grantInWords(grants[0])
 	if others := len(grants) - 1 + more; others > 0 {
-		text += fmt.Sprintf(" (and by %s more)", counted(others, "grant"))
+		text += fmt.Sprintf(" (and by %s)", counted(others, "more grant"))
 	}
 	return text
 }

@@ -16,7 +16,9 @@ import (
 // The bounds of a dry run. What it holds in memory does not grow with the number of documents or principals beyond them;
 // PlanReport says where that made it count less than exactly.
 const (
-	planTableBytes   = 32 << 20 // each of its three tables: channels, sets of channels, changed grants
+	planChannelBytes = 16 << 20 // what the counts of channels take, about
+	planSetBytes     = 32 << 20 // … the sets of channels that documents are in
+	planGrantBytes   = 32 << 20 // … the grants that change
 	maxPlanSamples   = 100      // of each list of samples
 	maxPlanChannels  = 1000     // channels that are listed, those with most documents gained and lost
 	maxPlanNames     = 20       // channels or roles named with one sample
@@ -89,7 +91,7 @@ func (db *Database) newPlan(o PlanOptions) (*plan, error) {
 		if !ok {
 			source = c.source()
 		}
-		pc := planned{collection: c, fn: c.sync}
+		pc := planned{collection: c.uncounted(), fn: c.sync}
 		if source != c.sync.Source() {
 			fn, err := script.CompileSync(source, c.defaultChannel(), script.Options{Limits: db.opts.Script, Logger: db.log})
 			if err != nil {
@@ -101,6 +103,13 @@ func (db *Database) newPlan(o PlanOptions) (*plan, error) {
 		p.collections = append(p.collections, pc)
 	}
 	return p, nil
+}
+
+// uncounted returns the collection for a trial: what a function does there is not counted among the runs of the database's.
+func (c *collection) uncounted() *collection {
+	return &collection{
+		space: c.space, id: c.id, scope: c.scope, name: c.name, routes: c.routes, stats: &CollectionStats{}, total: NewStats(),
+	}
 }
 
 // close frees the functions that were compiled for the plan.
@@ -172,7 +181,7 @@ func (c *collection) eachDoc(ctx context.Context, r store.Reader, fn func(id str
 
 // walkOther notes in which channels the documents of a collection are that is not worked on: they stay there.
 func (p *plan) walkOther(ctx context.Context, r store.Reader, c *collection) error {
-	if slices.ContainsFunc(p.collections, func(pc planned) bool { return pc.collection == c }) {
+	if slices.ContainsFunc(p.collections, func(pc planned) bool { return pc.id == c.id }) {
 		return nil
 	}
 	return c.eachDoc(ctx, r, func(id string, record []byte) error {

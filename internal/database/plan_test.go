@@ -373,7 +373,11 @@ func TestPlanSamplesFailures(t *testing.T) {
 	for i := range 150 {
 		e.put(fmt.Sprintf(`{"_id":"d%03d","channels":["x"],"breaks":true}`, i))
 	}
+	runs := e.db.Stats().SyncFunctions.Load()
 	r := e.plan(byGroups)
+	if e.db.Stats().SyncFunctions.Load() != runs || e.db.Stats().SyncExceptions.Load() != 0 {
+		t.Error("the runs of a trial are counted")
+	}
 	if r.DocsProcessed != 153 || r.DocsWouldChange != 152 || r.DocsRejected != 152 || r.DocsFailed != 151 || len(r.Failures) != 100 || len(r.Documents) != 100 {
 		t.Fatalf("%+v", r)
 	}

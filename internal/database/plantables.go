@@ -47,7 +47,7 @@ func newPlanTables(db *Database, o PlanOptions) *plan {
 	p := &plan{
 		db: db, o: o, now: now, workers: workerPool(cmp.Or(o.Concurrency, db.workers())),
 		documents: []PlanDocument{}, failures: []PlanFailure{}, reach: []PlanReach{},
-		channels: newChannelCounts(planTableBytes), sets: newChannelSets(planTableBytes), grants: access.NewGrantChanges(planTableBytes),
+		channels: newChannelCounts(planChannelBytes), sets: newChannelSets(planSetBytes), grants: access.NewGrantChanges(planGrantBytes),
 	}
 	p.status = ResyncStatus{State: ResyncRunning, Mode: ResyncDryRun, StartTime: now}
 	return p

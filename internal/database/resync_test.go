@@ -338,8 +338,8 @@ func TestResyncIsRefused(t *testing.T) {
 // Stop, resume, reset and what else begins afresh (item 10, resync.md §3.5).
 func TestResyncStopsAndResumes(t *testing.T) {
 	e := open(t, database.Options{})
-	const n = 100
-	database.BatchDocs(e.db, 16)
+	const n = 48
+	database.BatchDocs(e.db, 8)
 	for i := range n {
 		e.put(fmt.Sprintf(`{"_id":"d%04d","channels":["a"],"groups":["b"]}`, i))
 	}

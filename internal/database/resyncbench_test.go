@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/pebblestore"
 )
 
 // Sources that a benchmark goes back and forth between: by the second all documents change.
@@ -64,18 +67,25 @@ func BenchmarkResync(b *testing.B) {
 	}
 }
 
-// BenchmarkResyncMemory tells the largest heap during an online resync of 10,000 and of 100,000 documents.
+// BenchmarkResyncMemory tells how much of the heap is in use, at most, during a resync of 20,000 and of 200,000 documents, with the caches of the store
+// so small that they are full in either case.
 func BenchmarkResyncMemory(b *testing.B) {
-	for _, docs := range []int{10_000, 100_000} {
+	for _, docs := range []int{20_000, 200_000} {
 		for _, online := range []bool{false, true} {
 			b.Run(fmt.Sprintf("docs=%d/online=%v", docs, online), func(b *testing.B) {
-				e := benchDB(b, true)
+				st, err := pebblestore.Open(b.TempDir(), pebblestore.Options{CacheBytes: 4 << 20, MemTableBytes: 4 << 20})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { _ = st.Close() })
+				e := openOn(b, st, vfs.NewMem(), database.Options{Now: time.Now, Collections: []database.CollectionOptions{{Sync: benchBefore}}})
 				fill(b, e, docs)
 				runtime.GC()
 				b.ResetTimer()
 				largest := uint64(0)
 				database.AtBatch(e.db, func(n int) {
-					if n%20 == 0 {
+					if n%(docs/2560) == 0 {
+						runtime.GC() // what is left is in use
 						var m runtime.MemStats
 						runtime.ReadMemStats(&m)
 						largest = max(largest, m.HeapAlloc)

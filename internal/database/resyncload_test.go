@@ -17,7 +17,7 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 )
 
-const loadDocs = 60
+const loadDocs = 40
 
 // TestResyncOnlineUnderLoad resyncs back and forth between two functions while writers write and feeds follow. No request
 // fails, and in the end documents, principals and feeds are what a computation from scratch gives.
@@ -45,7 +45,7 @@ func TestResyncOnlineUnderLoad(t *testing.T) {
 			feeds.Go(func() { f.follow(t, w.db) })
 		}
 	}
-	for n := range 3 {
+	for n := range 2 {
 		if err := w.resync(database.ResyncOptions{Online: true}, fns[(n+1)%2], nil); err != nil {
 			t.Errorf("resync %d: %v", n, err)
 		}

@@ -133,13 +133,38 @@ func (item *rerouteItem) computeOnline(c *collection, routing *store.Routing) er
 // commitOnline stores a page of the next generation.
 func (run *resyncRun) commitOnline(ctx context.Context, page *reroutePage) error {
 	b := &onlineBatch{run: run, page: page}
+	start := time.Now()
 	if err := run.try(ctx, func() error { return run.db.st.Update(ctx, b.put) }); err != nil {
 		return fmt.Errorf("store resynced documents: %w", err)
 	}
 	run.advance(page.c, b.state)
 	run.db.sweeper.due(b.due)
-	return nil
+	return run.giveWay(ctx, b.last, time.Since(start))
 }
+
+// giveWay lets writers have their turn: if somebody wrote beside the last batch the run waits as long as that took, and
+// makes the next ones smaller. So it takes half of the store's time at most, and holds up nobody for long.
+func (run *resyncRun) giveWay(ctx context.Context, last tidegate.Seq, took time.Duration) error {
+	busy := run.last != 0 && last != run.last
+	run.last = last
+	run.mu.Lock()
+	run.busy = busy
+	run.mu.Unlock()
+	if !busy {
+		return nil
+	}
+	timer := time.NewTimer(min(took, maxPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// maxPause bounds how long a run waits between two batches because others write.
+const maxPause = 50 * time.Millisecond
 
 // onlineBatch is a page being stored.
 type onlineBatch struct {
@@ -149,6 +174,7 @@ type onlineBatch struct {
 	tx      store.Tx
 	routing *store.Routing
 	records near
+	last    tidegate.Seq // of the live generation
 	state   storedRun
 	due     time.Time
 }
@@ -160,11 +186,10 @@ func (b *onlineBatch) put(tx store.Tx) error {
 	if b.routing, err = b.run.routing(tx, &b.state); err != nil {
 		return err
 	}
-	last, err := tx.LastSequence(b.run.db.space)
-	if err != nil {
+	if b.last, err = tx.LastSequence(b.run.db.space); err != nil {
 		return err
 	}
-	if last+b.state.Margin/2 >= b.routing.Base {
+	if b.last+b.state.Margin/2 >= b.routing.Base {
 		return errNoRoom
 	}
 	b.records = b.page.scan(tx, b.routing.Live(b.page.c.id))

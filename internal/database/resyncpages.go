@@ -95,7 +95,7 @@ func (run *resyncRun) page(ctx context.Context, at int, after string) (*rerouteP
 			if routing, err = run.db.routes.Read(r); err != nil {
 				return err
 			}
-			docs, err := docReader{run.db.resync.batchDocs, resyncBatchBytes}.read(r, page.c, after)
+			docs, err := docReader{run.batchDocs(), resyncBatchBytes}.read(r, page.c, after)
 			if err != nil {
 				return err
 			}
@@ -111,6 +111,16 @@ func (run *resyncRun) page(ctx context.Context, at int, after string) (*rerouteP
 		return nil, err
 	}
 	return page, run.compute(ctx, routing, page)
+}
+
+// batchDocs is how many documents the next page has.
+func (run *resyncRun) batchDocs() int {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if run.busy {
+		return min(resyncBusyDocs, run.db.resync.batchDocs)
+	}
+	return run.db.resync.batchDocs
 }
 
 // findKnown finds the documents that writers have put into the next generation.

@@ -19,6 +19,7 @@ import (
 // Bounds of a resync.
 const (
 	resyncBatchDocs  = 256                    // documents of one transaction: a longer commit section makes writers wait
+	resyncBusyDocs   = 48                     // … while others write, online
 	resyncBatchBytes = 4 << 20                // … and of their bodies in memory
 	countPage        = 10_000                 // records that are counted in one snapshot
 	resyncReport     = time.Second            // between two reports of progress
@@ -76,6 +77,8 @@ type resyncRun struct {
 	fns   map[store.Collection]script.SyncFunction
 	log   *warnLog
 
+	last tidegate.Seq // of the database when the last batch was stored; online
+
 	telling sync.Mutex // Progress is called by one at a time
 
 	mu       sync.Mutex
@@ -83,6 +86,7 @@ type resyncRun struct {
 	stopping bool
 	began    time.Time // in this process
 	before   int64     // documents that were processed before
+	busy     bool      // others wrote beside the last batch
 	batches  int
 }
 

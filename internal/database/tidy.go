@@ -132,12 +132,13 @@ func (db *Database) tidyGrants(ctx context.Context, old []store.OldGeneration) (
 func (db *Database) tidyDocs(ctx context.Context, old store.OldGeneration) error {
 	c := db.anyCollection(old.Collection)
 	prefix := c.docPrefix(old.Physical)
+	rng := store.Prefix(prefix) // what is left; what is removed is not walked over again
 	for {
 		var last store.Key
 		var expiries []dueRow
 		n := 0
 		err := db.st.View(ctx, func(r store.Reader) error {
-			it := r.Scan(store.Prefix(prefix))
+			it := r.Scan(rng)
 			defer it.Close()
 			for ; n < tidyBatch && it.Next(); n++ {
 				last = append(last[:0], it.Key()...)
@@ -156,6 +157,8 @@ func (db *Database) tidyDocs(ctx context.Context, old store.OldGeneration) error
 		if err != nil || n == 0 {
 			return err
 		}
+		done := store.Range{Start: rng.Start, End: append(last.Clone(), 0)}
+		rng.Start = done.End
 		err = db.st.Update(ctx, func(tx store.Tx) error {
 			for _, row := range expiries {
 				expires, err := c.expires(tx, row.id, row.at)
@@ -169,7 +172,7 @@ func (db *Database) tidyDocs(ctx context.Context, old store.OldGeneration) error
 					return err
 				}
 			}
-			return deleteRange(tx, store.Range{Start: prefix, End: append(last.Clone(), 0)})
+			return deleteRange(tx, done)
 		})
 		if err != nil {
 			return err

@@ -8,7 +8,8 @@ import (
 	"github.com/tidegate/tidegate/internal/database"
 )
 
-// maxDryRuns is how many dry runs this process carries out at once, of all databases: each takes some 100 MiB at worst.
+// maxDryRuns is how many dry runs this process carries out at once, of all databases: each has 80 MiB of tables at worst
+// (package database, plan.go), which the garbage collector lets grow to twice of that.
 const maxDryRuns = 2
 
 var errManyDryRuns = tidegate.Errorf(tidegate.Unavailable, "too many dry runs at once, try again later")

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // leaving is the context that a request is admitted with: it ends when the request ends, or when the database leaves
@@ -12,7 +13,7 @@ type leaving struct {
 	instance        context.Context // of the database
 
 	once   sync.Once
-	joined context.Context
+	shared atomic.Pointer[context.Context] // the two joined, once somebody waits for them
 	cancel context.CancelCauseFunc
 	unhook func() bool
 }
@@ -20,27 +21,47 @@ type leaving struct {
 // join makes the context that ends with either.
 func (l *leaving) join() context.Context {
 	l.once.Do(func() {
-		l.joined, l.cancel = context.WithCancelCause(l.Context)
-		l.unhook = context.AfterFunc(l.instance, func() { l.cancel(context.Cause(l.instance)) })
+		joined, cancel := context.WithCancelCause(l.Context)
+		l.cancel = cancel
+		l.unhook = context.AfterFunc(l.instance, func() { cancel(context.Cause(l.instance)) })
 		if l.instance.Err() != nil { // now, not when AfterFunc gets to it: what begins after the end must not happen
-			l.cancel(context.Cause(l.instance))
+			cancel(context.Cause(l.instance))
 		}
+		l.shared.Store(&joined)
 	})
-	return l.joined
+	return *l.shared.Load()
 }
 
 // Done implements context.Context.
 func (l *leaving) Done() <-chan struct{} { return l.join().Done() }
 
-// Err implements context.Context.
-func (l *leaving) Err() error { return l.join().Err() }
+// Err implements context.Context. It costs nothing, since that is what most requests ask.
+func (l *leaving) Err() error {
+	if joined := l.shared.Load(); joined != nil {
+		return (*joined).Err()
+	}
+	if err := l.Context.Err(); err != nil {
+		return err
+	}
+	if l.instance.Err() != nil {
+		return l.join().Err()
+	}
+	return nil
+}
 
-// Value implements context.Context; context.Cause finds its way through it.
-func (l *leaving) Value(key any) any { return l.join().Value(key) }
+// Value implements context.Context; context.Cause finds its way through it, once the two are joined.
+func (l *leaving) Value(key any) any {
+	if joined := l.shared.Load(); joined != nil {
+		return (*joined).Value(key)
+	}
+	return l.Context.Value(key)
+}
 
 // free lets go of what join made.
 func (l *leaving) free() {
-	l.once.Do(func() { l.joined, l.cancel, l.unhook = l.Context, func(error) {}, func() bool { return true } })
-	l.unhook()
-	l.cancel(context.Canceled)
+	l.once.Do(func() { l.shared.Store(&l.Context) })
+	if l.cancel != nil {
+		l.unhook()
+		l.cancel(context.Canceled)
+	}
 }

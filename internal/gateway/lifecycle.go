@@ -57,6 +57,19 @@ func (r *Running) mayServe(ctx context.Context) error {
 	return err
 }
 
+// mustResync notes why a database stays offline until a resync, and reports whether it does.
+func (r *Running) mustResync(ctx context.Context) bool {
+	err := r.mayServe(ctx)
+	if err == nil {
+		return false
+	}
+	r.g.log.Error("database stays offline", "database", r.name, "error", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+	return true
+}
+
 // newInstance starts the background work of an open database.
 func (r *Running) newInstance(db *database.Database) *instance {
 	inst := &instance{db: db, stopped: make(chan struct{}), idle: make(chan struct{})}

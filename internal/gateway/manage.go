@@ -94,7 +94,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	}
 	g.warn(d)
 	r.adopt(d)
-	if r.Settings().Offline {
+	if r.Settings().Offline || g.halfDone(ctx, r) || r.mustResync(ctx) {
 		return d, db.Close()
 	}
 	return d, r.start(ctx, db)
@@ -355,7 +355,7 @@ func (r *Running) apply(ctx context.Context, old, d *definition, c Change) error
 		r.adopt(d)
 		return joinClose(changeGuest(ctx, db, old, d), db)
 	}
-	if !offline {
+	if !offline && !r.mustResync(ctx) {
 		if err := r.reload(ctx, d, db); err != nil {
 			return err
 		}

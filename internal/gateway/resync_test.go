@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 // slowly takes 10 ms for each document with a member slow, and routes it to b.
 const slowly = `function (doc) { if (doc.slow) { var t = Date.now(); while (Date.now() - t < 10) {} } channel('b'); }`
 
-const slowDocs = 200
+const slowDocs = 60
 
-// slowConfig is a config whose resync takes 2 s, unless it is stopped.
+// slowConfig is a config whose resync takes 0.6 s, unless it is stopped.
 func slowConfig(sync string) string {
 	return `{"resync_concurrency":1,"sync":` + string(tidegate.AppendJSONString(nil, sync)) + `}`
 }
@@ -199,9 +200,6 @@ func TestResyncElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = g.StartResync(t.Context(), "db", ResyncRequest{Online: true})
-	wantCode(t, err, tidegate.Unavailable, "Process already running")
-	wantState(t, r, Online)
 	if err := g.TakeOffline(t.Context(), "db"); err != nil {
 		t.Fatal(err)
 	}
@@ -238,6 +236,16 @@ func TestRequiredResync(t *testing.T) {
 	wantState(t, r, Offline)
 	wantCode(t, r.Err(), tidegate.Unavailable, "a resync with regenerate_sequences is required before it can be online: s.c")
 	wantCode(t, g.BringOnline(t.Context(), "db", 0, true), tidegate.Unavailable, "is required")
+	if _, err := update(t, g, "db", "", `{"offline":false,"revs_limit":9}`); err != nil { // stored, and no more
+		t.Fatal(err)
+	}
+	wantState(t, r, Offline)
+	if err := g.Delete(t.Context(), "db", false); err != nil {
+		t.Fatal(err)
+	}
+	r = create(t, g, "db", `{"scopes":{"s":{"collections":{"c":{}}}}}`) // on the same data
+	wantState(t, r, Offline)
+	wantCode(t, r.Err(), tidegate.Unavailable, "is required")
 	startResync(t, g, ResyncRequest{}) // keeps the sequences: not enough
 	finishResync(t, r, database.ResyncCompleted)
 	wantCode(t, g.BringOnline(t.Context(), "db", 0, true), tidegate.Unavailable, "is required")
@@ -289,5 +297,74 @@ func TestSwitchAndConfigChange(t *testing.T) {
 	e.close(g)
 	if cfg, _ := get(t, e.open(nil), "db").Config(); string(cfg.Sync) != quickly || *cfg.RevsLimit != 9 {
 		t.Errorf("stored: %s", cfg.Masked())
+	}
+}
+
+// Resyncs of both kinds, stops, offline, online, config changes, writes and questions all at once: everything is done or
+// refused with a reason, nothing waits for ever, and in the end the database serves what the last function says.
+func TestResyncAndEverythingAtOnce(t *testing.T) {
+	e := newEnv(t)
+	g := e.open(nil)
+	r := create(t, g, "db", `{}`)
+	for i := range 20 {
+		if err := put(t, r, fmt.Sprintf("doc%d", i), `{}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	candidate := quickly
+	var wg sync.WaitGroup
+	for _, op := range []func(i int) error{
+		func(int) error { return g.TakeOffline(ctx, "db") },
+		func(i int) error { return g.BringOnline(ctx, "db", 0, i%2 == 0) },
+		func(int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{}); return err },
+		func(i int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, Reset: i%3 == 0}); return err },
+		func(int) error {
+			_, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, SyncFunction: &candidate})
+			return err
+		},
+		func(int) error { _, err := g.StopResync(ctx, "db"); return err },
+		func(i int) error { _, err := update(t, g, "db", "", fmt.Sprintf(`{"revs_limit":%d}`, 20+i)); return err },
+		func(i int) error {
+			_, err := update(t, g, "db", "", fmt.Sprintf(`{"sync":"function (doc) { channel('c%d'); }"}`, i%2))
+			return err
+		},
+		func(i int) error { return put(t, r, fmt.Sprintf("new%d", i), `{}`) },
+		func(int) error { _, err := r.ResyncStatus(ctx); return err },
+	} {
+		wg.Go(func() {
+			for i := range 15 {
+				switch err := op(i); tidegate.ErrorCode(err) {
+				case tidegate.Unavailable, tidegate.Invalid:
+				default:
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		t.Fatal("something waits for ever")
+	}
+	if _, err := g.StopResync(ctx, "db"); err == nil {
+		if err := r.AwaitResync(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.TakeOffline(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	startResync(t, g, ResyncRequest{Reset: true})
+	finishResync(t, r, database.ResyncCompleted)
+	wantDue(t, r)
+	if err := g.BringOnline(ctx, "db", 0, true); err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, r, Online)
+	if report, err := r.DB().Check(ctx, database.CheckOptions{}); err != nil || len(report.Problems) > 0 {
+		t.Errorf("%v: %+v", err, report)
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tidegate/tidegate"
 )
@@ -30,14 +31,18 @@ func TestFunctionsAreTried(t *testing.T) {
 		{`function (doc) {`, "Syntax error"},
 		{`(function () { return missing; })()`, "'missing' is not defined"},
 	} {
-		_, err := update(t, g, "db", "", `{"sync":`+string(tidegate.AppendJSONString(nil, tt.source))+`}`)
+		err := g.trySource(t.Context(), tt.source, time.Second)
 		if tt.refused != "" {
 			wantCode(t, err, tidegate.Invalid, tt.refused)
 		} else if err != nil {
 			t.Errorf("%s: %v", tt.source, err)
 		}
 	}
-	_, err := update(t, g, "db", "", `{"import_filter":"function (doc) { return missing; }"}`)
+	_, err := update(t, g, "db", "", `{"sync":"function (doc) { throw('always'); }"}`)
+	if err != nil {
+		t.Error(err)
+	}
+	_, err = update(t, g, "db", "", `{"import_filter":"function (doc) { return missing; }"}`)
 	wantCode(t, err, tidegate.Invalid, "import_filter: the function cannot be meant so")
 	_, err = g.Create(t.Context(), "other", parse(t, `{"sync":"function (doc) { chanel(doc.channels); }"}`))
 	wantCode(t, err, tidegate.Invalid, "sync: the function cannot be meant so: tried on the document {} it ended with: ReferenceError: 'chanel' is not defined")

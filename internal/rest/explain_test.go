@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -92,8 +93,19 @@ func TestExplainManyGrants(t *testing.T) {
 		r.put("grant-"+string(rune('a'+i%26))+string(rune('a'+i/26)), `{"who":"bob","gives":"south"}`)
 	}
 	r.put("order-2", `{"channels":"south"}`)
+	r.put("order-3", `{"channels":"west"}`)
+	var roles []string
+	for i := range 25 {
+		role := "r" + strconv.Itoa(i)
+		roles = append(roles, strconv.Quote(role))
+		r.a("PUT", "/db/_role/"+role, `{"admin_channels":["west"]}`).is(201)
+	}
+	r.a("PUT", "/db/_user/amy", `{"password":"letmein","admin_roles":[`+strings.Join(roles, ",")+`]}`).is(201)
+	if a := r.a("GET", "/db/_explain?doc=order-3&user=amy", "").is(200); strings.Count(a.body, `"kind":"role"`) != 20 || !strings.Contains(a.body, `"more_roles":5,"history":[]`) {
+		t.Error(a.body)
+	}
 	a := r.a("GET", "/db/_explain?doc=order-2&user=bob", "").is(200)
-	if !strings.Contains(a.body, `"more_documents":10`) || !strings.Contains(a.body, "granted by document grant-aa (and by 29 grants more)") {
+	if !strings.Contains(a.body, `"more_documents":10`) || !strings.Contains(a.body, "granted by document grant-aa (and by 29 more grants)") {
 		t.Error(a.body)
 	}
 }

@@ -157,6 +157,7 @@ func ownFigures(r *gateway.Running) []telemetry.Own {
 		{Name: "replication_protocol_errors_total", Help: "Replications that were cut because the client broke the protocol.", Counter: true, Value: float64(repl.ProtocolErrors.Load())},
 		{Name: "replication_slow_readers_total", Help: "Replications that were cut because the client did not read.", Counter: true, Value: float64(repl.SlowReaders.Load())},
 		{Name: "replication_logins_ended_total", Help: "Replications that were cut because their login ended.", Counter: true, Value: float64(repl.LoginsEnded.Load())},
+		{Name: "database_requests", Help: "Requests being served, feeds and connections included: what going offline waits for.", Value: float64(r.Requests())},
 		{Name: "feed_wakeups_total", Help: "Changes feeds that were asleep and were woken.", Counter: true, Value: float64(stats.FeedWakeups.Load())},
 	}
 	for i := range own {

@@ -22,7 +22,6 @@ type resyncState struct {
 	Total     int    `json:"docs_total"`
 	Changes   *int
 	Error     string `json:"last_error"`
-	PerSecond int    `json:"docs_per_second"`
 }
 
 // resyncOf asks a URL of a resync.
