@@ -160,14 +160,8 @@ func (w *whole) compare(from, to endpoint) {
 // verify runs the verifier by itself and expects so many differences.
 func verify(t testing.TB, from, to endpoint, want int64) clustersync.Report {
 	t.Helper()
-	opts := clustersync.VerifyOptions{Compare: mapping.Comparison(from.kind(), to.kind()), Rounds: 2, Pause: 100 * time.Millisecond}
-	if from.kind() != to.kind() {
-		opts.Map = func(ns clustersync.Namespace) (clustersync.Namespace, bool) {
-			other, err := mapping.Namespace(ns, from.kind(), to.kind())
-			return other, err == nil
-		}
-	}
-	report, err := clustersync.Verify(t.Context(), from.open(t), to.open(t), opts)
+	src, dst, compare := mapping.Pair(from.open(t), to.open(t), mapping.ViewOptions{})
+	report, err := clustersync.Verify(t.Context(), src, dst, clustersync.VerifyOptions{Compare: compare, Rounds: 2, Pause: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatalf("verify: %v", err)
 	}
