@@ -68,20 +68,20 @@ func (m metadata) Get(ctx context.Context, collection string, id, out any) error
 	return nil
 }
 
-// All implements [clustersync.Metadata].
+// All implements [clustersync.Metadata], in the order of the ids.
 func (m metadata) All(ctx context.Context, collection string, fn func(bson.Raw) error) error {
-	verb := "read records of " + collection
-	cursor, err := m.c.client.Database(m.db).RunCommandCursor(ctx, bson.D{{Key: "find", Value: collection}, {Key: "readConcern", Value: readMajority}})
-	if err != nil {
-		return m.c.failed(verb, err)
-	}
-	defer cursor.Close(context.WithoutCancel(ctx))
-	for cursor.Next(ctx) {
-		if err := fn(withoutMember(cursor.Current, fenceField)); err != nil {
-			return err
+	err := m.c.Read(ctx, clustersync.Ref{Namespace: m.ns(collection)}, clustersync.Range{}, clustersync.ReadOptions{}, func(docs []clustersync.Document) error {
+		for _, doc := range docs {
+			if err := fn(withoutMember(doc.Body, fenceField)); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if errors.Is(err, clustersync.ErrGone) {
+		return nil // there was never a record
 	}
-	return m.c.failed(verb, cursor.Err())
+	return err
 }
 
 // Put implements [clustersync.Metadata]: a record that a younger lease has written is not matched, so that the upsert fails on its _id.
