@@ -112,6 +112,7 @@ type crowd struct {
 	reads   atomic.Int64
 	refused atomic.Int64
 	stop    chan struct{}
+	settled atomic.Bool // no more collections and indexes are made: tidegate's write block is for documents
 	wg      sync.WaitGroup
 }
 
@@ -190,6 +191,9 @@ func (c *crowd) write(ctx context.Context, w int, random *rand.Rand) error {
 func (c *crowd) change(random *rand.Rand) func(context.Context) error {
 	made := map[clustersync.Namespace]bool{}
 	return func(ctx context.Context) error {
+		if c.settled.Load() && c.e.kind() == clustersync.Tidegate {
+			return nil
+		}
 		ns := namespace(c.e.kind(), random.IntN(databases), fmt.Sprintf("extra%d", random.IntN(3)))
 		to := namespace(c.e.kind(), random.IntN(databases), fmt.Sprintf("extra%d", random.IntN(3)))
 		to.Database = ns.Database

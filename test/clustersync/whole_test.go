@@ -101,6 +101,7 @@ func (w *whole) migrate(from, to endpoint, writers *crowd) {
 		}
 	}
 	w.s.awaitProgress("canCommit", canCommit)
+	writers.settled.Store(true)
 	w.t.Logf("ready to commit after %s, %d writes and %d reads", since(began), writers.writes.Load(), writers.reads.Load())
 	await(w.t, "the commit to be accepted", func() (bool, string) {
 		err := w.s.try("commit", nil) // canCommit may have passed, with people writing
