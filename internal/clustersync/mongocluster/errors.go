@@ -101,7 +101,7 @@ func kindOf(err error) error {
 			return clustersync.ErrTooLarge
 		case hasAnyCode(server, []int{codeNamespaceExists}):
 			return clustersync.ErrExists
-		case hasAnyCode(server, []int{codeNamespaceNotFound}):
+		case hasAnyCode(server, []int{codeNamespaceNotFound, codeIndexNotFound}):
 			return clustersync.ErrNotFound
 		case hasAnyCode(server, unsupported):
 			return clustersync.ErrUnsupported
