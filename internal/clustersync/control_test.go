@@ -43,6 +43,7 @@ type rig struct {
 	snapshot clustersync.Snapshot
 	engines  int
 	panics   bool // Snapshot does
+	real     bool // with the real engine
 
 	cancel context.CancelFunc
 	ended  chan error
@@ -91,12 +92,15 @@ func (r *rig) start(before ...func(*rig)) {
 		Clusters: [2]clustersync.Cluster{r.conns[0], r.conns[1]}, Settings: r.settings, Environment: r.env,
 		Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: clustersync.LevelTrace})),
 	}
-	r.control = clustersync.NewControl(cfg.WithStubs(
-		func(c clustersync.EngineConfig) (clustersync.EngineStub, error) {
-			return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil
-		},
-		func(rev clustersync.Reversal) clustersync.ReversalStub { return stubReversal{r, rev} },
-	))
+	if !r.real {
+		cfg = cfg.WithStubs(
+			func(c clustersync.EngineConfig) (clustersync.EngineStub, error) {
+				return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil
+			},
+			func(rev clustersync.Reversal) clustersync.ReversalStub { return stubReversal{r, rev} },
+		)
+	}
+	r.control = clustersync.NewControl(cfg)
 	r.api = clustersync.NewAPI(r.control, clustersync.APIOptions{Log: cfg.Log, Loopback: true})
 	ctx, cancel := context.WithCancel(r.t.Context())
 	r.cancel, r.ended = cancel, make(chan error, 1)

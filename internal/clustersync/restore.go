@@ -122,7 +122,7 @@ func (c *Control) restore(ctx context.Context, infos [2]Info, found *records) er
 	case found.state.Active():
 		return c.resumeWork()
 	default:
-		return c.peek()
+		return c.peek(ctx)
 	}
 	return nil
 }
