@@ -192,6 +192,7 @@ func breakOne(t *testing.T, s *fakemongo.Server, n int, action fakemongo.Action,
 
 // TestUnreachable: what never passes ends with the error that says that it may.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	s := fakemongo.Start(t, fakemongo.Options{Status: userWithAll})
 	c := open(t, s.URI, mongocluster.Options{Retry: 100 * time.Millisecond})
 	check(t, c.Create(t.Context(), clustersync.Collection{Ref: clustersync.Ref{Namespace: shop}, Type: clustersync.Plain}))

@@ -44,6 +44,7 @@ func changes(t *testing.T, c *mongocluster.Cluster, from clustersync.Position) c
 
 // TestStreamReopens: a stream whose cursor is killed, whose primary steps down or whose connection breaks goes on where it was.
 func TestStreamReopens(t *testing.T) {
+	t.Parallel()
 	for name, action := range map[string]fakemongo.Action{"cursor": fakemongo.KillCursors, "primary": fakemongo.NotPrimary(), "request": fakemongo.DropBefore, "answer": fakemongo.DropAfter} {
 		s, c, _ := filled(t, 3, fakemongo.Options{})
 		stream := changes(t, c, mark(t, c))
