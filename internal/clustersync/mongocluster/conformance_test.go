@@ -44,6 +44,7 @@ func TestSecantusOplog(t *testing.T) {
 	t.Parallel()
 	can := all
 	can.DDLEvents = false // what comes and goes between two listings is not told
+	can.MaxDocument = 0   // TestSecantus has large ones
 	conformance(t, mongocluster.Options{Changes: mongocluster.ChangesOplog}, can)
 }
 
@@ -52,6 +53,7 @@ func TestSecantusAsIs(t *testing.T) {
 	t.Parallel()
 	can := all
 	can.Rename = false
+	can.MaxDocument = 0
 	conformance(t, mongocluster.Options{}, can, mongotest.AsIs)
 }
 
