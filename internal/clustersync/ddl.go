@@ -132,11 +132,15 @@ func (e *Engine) applyDropDatabase(ctx context.Context, database string) error {
 }
 
 func (e *Engine) applyRename(ctx context.Context, ev Event) error {
+	// First of all, since it is so whatever became of the renamed collection: that may have been gone before the listing.
+	if err := e.applyDropTarget(ctx, ev); err != nil {
+		return err
+	}
 	m := e.catalog.of(ev.Ref)
 	verdict, reason := e.cfg.Plan.Filter.Rename(ev.Ref.Namespace, ev.To)
 	switch {
-	case verdict == RenameIgnore && m == nil:
-		return e.applyDropTarget(ctx, ev)
+	case verdict == RenameIgnore:
+		return nil
 	case verdict == RenameRefuse && m == nil && e.cfg.Plan.Filter.Includes(ev.Ref.Namespace):
 		return nil // it had left before the listing
 	case verdict == RenameRefuse:
@@ -147,9 +151,6 @@ func (e *Engine) applyRename(ctx context.Context, ev Event) error {
 	}
 	if m == nil && verdict != RenameCopy {
 		return nil
-	}
-	if err := e.applyDropTarget(ctx, ev); err != nil {
-		return err
 	}
 	to, err := e.catalog.target(ev.To)
 	if err != nil {
