@@ -153,7 +153,7 @@ func TestDroppedConnections(t *testing.T) {
 	s.awaitProgress("state IDLE", inState("IDLE"))
 	s.post("start", startBody(true))
 	s.awaitProgress("canCommit", canCommit)
-	s.post("commit", nil)
+	s.commit()
 	s.awaitProgress("state COMMITTED", inState("COMMITTED"))
 	close(stop)
 	<-stopped
@@ -186,7 +186,7 @@ func TestLargeDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.post("commit", nil)
+	s.commit()
 	s.awaitProgress("state COMMITTED", inState("COMMITTED"))
 	verify(t, a, b, 0)
 }
@@ -210,7 +210,7 @@ func TestUniqueIndex(t *testing.T) {
 	from, to := a, b
 	for way := range 2 {
 		rotate(t, from, way)
-		s.post("commit", nil)
+		s.commit()
 		s.awaitProgress("state COMMITTED", inState("COMMITTED"))
 		verify(t, from, to, 0)
 		if err := to.put(t.Context(), ns, newDocument("duplicate", 3)); err == nil {

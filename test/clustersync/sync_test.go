@@ -271,6 +271,15 @@ func (s *syncer) awaitProgress(what string, holds func(progressBody) bool) progr
 	return p
 }
 
+// commit makes the call until it is accepted: canCommit may pass while people write.
+func (s *syncer) commit() {
+	s.t.Helper()
+	await(s.t, "a commit to be accepted", func() (bool, string) {
+		err := s.try("commit", nil)
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
 func inState(state string) func(progressBody) bool {
 	return func(p progressBody) bool { return p.State == state }
 }

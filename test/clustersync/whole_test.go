@@ -98,13 +98,10 @@ func (w *whole) migrate(from, to endpoint, writers *crowd) {
 			w.rest()
 		}
 	}
-	w.s.awaitProgress("canCommit", canCommit)
 	writers.settled.Store(true)
-	w.t.Logf("ready to commit after %s, %d writes and %d reads", since(began), writers.writes.Load(), writers.reads.Load())
-	await(w.t, "the commit to be accepted", func() (bool, string) {
-		err := w.s.try("commit", nil) // canCommit may have passed, with people writing
-		return err == nil, fmt.Sprint(err)
-	})
+	w.s.awaitProgress("state RUNNING", inState("RUNNING"))
+	w.s.commit()
+	w.t.Logf("commit accepted after %s, %d writes and %d reads", since(began), writers.writes.Load(), writers.reads.Load())
 	if *kills > 1 && w.random.IntN(2) == 0 {
 		w.pause(time.Duration(w.random.IntN(300)) * time.Millisecond)
 		w.s.restart()

@@ -113,7 +113,7 @@ function showFigures(p) {
 }
 
 function showIndexes(i) {
-  $("indexes").hidden = !i;
+  $("indexes").hidden = !i?.totalIndexesToBuild;
   if (!i) return;
   $("indexbar").max = Math.max(1, i.totalIndexesToBuild);
   $("indexbar").value = i.indexesBuilt;
