@@ -230,6 +230,7 @@ func (r *rig) serve(req *http.Request) answer {
 	r.t.Helper()
 	w := httptest.NewRecorder()
 	r.api.ServeHTTP(w, req)
+	checkAnswer(r.t, req, w)
 	b, err := io.ReadAll(w.Body)
 	if err != nil {
 		r.t.Fatal(err)
