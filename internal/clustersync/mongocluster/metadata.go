@@ -109,7 +109,7 @@ func (m metadata) Put(ctx context.Context, fence int64, collection string, recor
 		for i, body := range bodies {
 			ops[i] = newDoc().document("q", mine(body.Lookup("_id"), fence)).document("u", body).boolean("upsert", true).end()
 		}
-		_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true}.send(ctx, m.c, ops)
+		_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true, journal: true}.send(ctx, m.c, ops)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (m metadata) Put(ctx context.Context, fence int64, collection string, recor
 
 // insertNew stores what is not there, which a server that scans does much faster than an upsert, and returns the rest.
 func (m metadata) insertNew(ctx context.Context, verb, collection string, bodies []bson.Raw) ([]bson.Raw, error) {
-	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(collection), bypass: true}.send(ctx, m.c, bodies)
+	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(collection), bypass: true, journal: true}.send(ctx, m.c, bodies)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (m metadata) Delete(ctx context.Context, fence int64, collection string, id
 	for i, id := range ids {
 		ops[i] = newDoc().document("q", mine(value(id), fence)).int("limit", 1).end()
 	}
-	_, failed, err := write{command: "delete", list: "deletes", ns: m.ns(collection)}.send(ctx, m.c, ops)
+	_, failed, err := write{command: "delete", list: "deletes", ns: m.ns(collection), journal: true}.send(ctx, m.c, ops)
 	if err == nil && len(failed) > 0 {
 		err = fmt.Errorf("delete records of %s: %w", collection, failed[0].error())
 	}
