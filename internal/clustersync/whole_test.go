@@ -33,7 +33,7 @@ func (r *rig) await(what string, holds func(map[string]any) bool) {
 		if holds(a.Progress) {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond) // in the bubble's time
 	}
 	r.t.Fatalf("waited in vain for %s: %s\n%s", what, r.do("GET", "/api/v1/progress", "").raw, tail(r.log.String()))
 }
