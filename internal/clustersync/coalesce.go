@@ -17,6 +17,7 @@ type queued struct {
 type change struct {
 	ref    Ref // of the last event
 	key    Key
+	format Kind      // how key is written down: a cluster may be seen as one of the other kind
 	base   *Document // the last full document, or one without body for a deletion; nil: none
 	deltas []bson.Raw
 	fetch  bool // the document must be fetched: base and deltas are what is known if it cannot be
@@ -53,7 +54,7 @@ func (c *change) take(q queued, place int) {
 	c.events++
 	c.bytes += int64(e.Bytes)
 	c.tickets = append(c.tickets, q.ticket)
-	c.ref, c.key, c.last = e.Ref, e.Doc.Key, place
+	c.ref, c.key, c.format, c.last = e.Ref, e.Doc.Key, e.Doc.Format, place
 	switch e.Op {
 	case OpInsert, OpReplace:
 		doc := e.Doc

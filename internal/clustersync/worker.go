@@ -197,7 +197,7 @@ func (w *worker) resolve(ctx context.Context, m *mapping, changes []*change) (in
 		for i, p := range places {
 			c := changes[p]
 			doc := docs[i]
-			doc.Key, doc.Format, c.deltas = c.key, e.cfg.Source.Kind(), nil
+			doc.Key, doc.Format, c.deltas = c.key, c.format, nil
 			intents[p] = &Intent{Doc: doc, New: c.fresh}
 		}
 	}
@@ -360,7 +360,7 @@ func (w *worker) makeRoom(ctx context.Context, k parkedKey, p *parkedChange) err
 	if m == nil {
 		return nil
 	}
-	gone := Intent{Doc: Document{Key: p.change.key, Format: w.a.e.cfg.Source.Kind()}}
+	gone := Intent{Doc: Document{Key: p.change.key, Format: p.change.format}}
 	_, err := w.send(ctx, m, []Intent{gone}, WriteOptions{})
 	return err
 }

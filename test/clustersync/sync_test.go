@@ -116,6 +116,9 @@ const keptLines = 60
 func (l *logTail) add(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if bytes.Contains(line, []byte(`"level":"debug"`)) {
+		return // of each request
+	}
 	if len(line) > 1000 {
 		line = line[:1000]
 	}
