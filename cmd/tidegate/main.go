@@ -118,7 +118,7 @@ func exitCode(err error) int {
 	case errors.Is(err, errUsage):
 		return 2
 	case errors.Is(err, errDiffer):
-		return 3
+		return exitDiffer
 	case errors.Is(err, errInterrupted):
 		return 130
 	}

@@ -125,7 +125,6 @@ func (c *Control) Commit(ctx context.Context) error {
 			return err
 		}
 		c.setCommitting(to)
-		c.log.Info("Commit handler called")
 		return nil
 	})
 }

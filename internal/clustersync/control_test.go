@@ -43,6 +43,7 @@ type rig struct {
 	snapshot clustersync.Snapshot
 	engines  int
 	panics   bool // Snapshot does
+	real     bool // with the real engine
 
 	cancel context.CancelFunc
 	ended  chan error
@@ -91,12 +92,15 @@ func (r *rig) start(before ...func(*rig)) {
 		Clusters: [2]clustersync.Cluster{r.conns[0], r.conns[1]}, Settings: r.settings, Environment: r.env,
 		Log: slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: clustersync.LevelTrace})),
 	}
-	r.control = clustersync.NewControl(cfg.WithStubs(
-		func(c clustersync.EngineConfig) (clustersync.EngineStub, error) {
-			return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil
-		},
-		func(rev clustersync.Reversal) clustersync.ReversalStub { return stubReversal{r, rev} },
-	))
+	if !r.real {
+		cfg = cfg.WithStubs(
+			func(c clustersync.EngineConfig) (clustersync.EngineStub, error) {
+				return &stubEngine{r: r, cfg: c, commit: make(chan struct{})}, nil
+			},
+			func(rev clustersync.Reversal) clustersync.ReversalStub { return stubReversal{r, rev} },
+		)
+	}
+	r.control = clustersync.NewControl(cfg)
 	r.api = clustersync.NewAPI(r.control, clustersync.APIOptions{Log: cfg.Log, Loopback: true})
 	ctx, cancel := context.WithCancel(r.t.Context())
 	r.cancel, r.ended = cancel, make(chan error, 1)
@@ -226,6 +230,7 @@ func (r *rig) serve(req *http.Request) answer {
 	r.t.Helper()
 	w := httptest.NewRecorder()
 	r.api.ServeHTTP(w, req)
+	checkAnswer(r.t, req, w)
 	b, err := io.ReadAll(w.Body)
 	if err != nil {
 		r.t.Fatal(err)
@@ -560,6 +565,84 @@ func TestStartFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A process that is killed at any call that /start makes leaves nothing that keeps the next one from starting the sync, or goes on by itself.
+func TestKilledInStart(t *testing.T) {
+	for i := range 4 {
+		side, lost := i/2, i%2
+		for n := 1; ; n++ {
+			reached := false
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.bring("IDLE")
+				calls := 0
+				r.conns[side].Inject(func(c clustertest.Call) clustertest.Fault {
+					if calls++; calls < n {
+						return clustertest.Fault{}
+					}
+					reached = true
+					// The write that it died in may have been carried out.
+					return clustertest.Fault{Err: errors.New("killed"), After: -lost}
+				})
+				r.post("start")
+				r.kill()
+				r.start()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if s := r.state(); s == "IDLE" {
+					r.mustPost("start")
+				} else if s != "RUNNING" {
+					t.Errorf("killed at call %d of cluster%d: %s: %s", n, side, s, r.log)
+				}
+				if err := r.stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			if !reached {
+				break
+			}
+		}
+	}
+}
+
+// A process that is killed at any call to a cluster that a call of the API makes is afterwards in the state before the call or in the one after it, and
+// if the call was answered with success, in the one after it.
+func TestKilledInCall(t *testing.T) {
+	for call, move := range map[string][2]string{"pause": {"RUNNING", "PAUSED"}, "resume": {"PAUSED", "RUNNING"}, "commit": {"RUNNING", "COMMITTING"}, "reverse": {"COMMITTED", "REVERSING"}} {
+		for i := range 4 {
+			side, lost := i/2, i%2
+			for n := 1; n < 20; n++ {
+				reached := false
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t)
+					r.bring(move[0])
+					calls := 0
+					r.conns[side].Inject(func(c clustertest.Call) clustertest.Fault {
+						if calls++; calls < n {
+							return clustertest.Fault{}
+						}
+						reached = true
+						return clustertest.Fault{Err: errors.New("killed"), After: -lost}
+					})
+					done := r.post(call).Error == ""
+					r.kill()
+					r.start()
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					if s := r.state(); s != move[1] && (done || s != move[0]) {
+						t.Errorf("killed at call %d of cluster%d in %s (answered: %t): %s: %s", n, side, call, done, s, r.log)
+					}
+					if err := r.stop(); err != nil {
+						t.Error(err)
+					}
+				})
+				if !reached {
+					break
+				}
+			}
+		}
+	}
 }
 
 // A commit that is not possible says what is missing.

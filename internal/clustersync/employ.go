@@ -47,10 +47,15 @@ func (c *Control) resumeWork() error {
 }
 
 // peek has an engine say what there is to see of a sync that does not work.
-func (c *Control) peek() error {
+func (c *Control) peek(ctx context.Context) error {
 	e, err := c.newEngine()
 	if err != nil {
 		return err
+	}
+	if counts, ok := e.(*Engine); ok {
+		if err := counts.restoreCounts(ctx); err != nil {
+			return err
+		}
 	}
 	s := e.Snapshot()
 	c.mu.Lock()

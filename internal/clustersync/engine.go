@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -22,7 +24,9 @@ type Engine struct {
 
 	verifier *Verifier // nil: verification is off
 	hot      hotDocs
-	commitOn chan struct{} // closed when the journal says COMMITTING
+
+	commitOnce sync.Once
+	commitOn   chan struct{} // closed when the journal says COMMITTING
 }
 
 // EngineConfig is what an engine works with.
@@ -32,9 +36,11 @@ type EngineConfig struct {
 	Plan                *Plan
 	Settings            Settings
 
-	Compare  Comparison // of mixed pairs, for the verifier
-	Observer Observer
-	Log      *slog.Logger // nil: none
+	Compare Comparison // of mixed pairs, for the verifier
+	// TargetName writes a name down as the destination does, in mixed pairs. Nil: as it is.
+	TargetName func(Namespace) (Namespace, error)
+	Observer   Observer
+	Log        *slog.Logger // nil: none
 }
 
 // Observer is told what happens; each of its functions may be nil. They are called from the engine's goroutines and must not wait.
@@ -90,13 +96,13 @@ func NewEngine(cfg EngineConfig) (*Engine, error) {
 	}
 	e := &Engine{cfg: cfg, journal: cfg.Journal, commitOn: make(chan struct{})}
 	e.retries = &retrier{log: cfg.Log, told: cfg.Observer.Retry, count: &e.stats.retries}
-	e.catalog = newCatalog(cfg)
+	e.catalog = newCatalog(cfg, e.retries)
 	e.hot = newHotDocs(cfg.Settings.HotDocs)
 	if cfg.Plan.Verification && !cfg.Settings.DisableVerification {
 		e.verifier = e.newVerifier()
 	}
 	if cfg.Journal.Get().committing() {
-		close(e.commitOn)
+		e.commitOnce.Do(func() { close(e.commitOn) })
 	}
 	return e, nil
 }
@@ -132,7 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // table of states before.
 func (e *Engine) Commit(ctx context.Context) error {
 	if why := e.cannotCommit(); len(why) > 0 {
-		return Errorf(CannotCommit, "commit is not possible now: %s", joined2(why))
+		return Errorf(CannotCommit, "commit is not possible now: %s", strings.Join(why, "; "))
 	}
 	if err := e.startCommit(ctx); err != nil {
 		return fmt.Errorf("persist the commit: %w", err)

@@ -11,3 +11,12 @@ func (c ControlConfig) WithStubs(newEngine func(EngineConfig) (EngineStub, error
 	c.newEngine, c.newReversal = newEngine, newReversal
 	return c
 }
+
+// Routes lists what is served: method and path.
+func (a *API) Routes() map[string]string {
+	out := map[string]string{}
+	for path, rt := range a.routes {
+		out[path] = rt.method
+	}
+	return out
+}

@@ -34,12 +34,18 @@ type Resume struct {
 	Epoch int `bson:"epoch"`
 	// Swapped: source and destination of the plan are exchanged.
 	Swapped bool `bson:"swapped"`
+	// HandedOver: a reverse has moved the records to the other cluster. Received: these are the moved ones, and the reverse is not done.
+	HandedOver bool `bson:"handedOver"`
+	Received   bool `bson:"received"`
 
 	T0       Position       `bson:"startTimestamp"`
 	Listed   bool           `bson:"listed"`           // uuidMap and indexCorrection hold the listing
 	CRUD     Position       `bson:"crudStreamResume"` // everything up to here is applied
 	CRUDTime bson.Timestamp `bson:"crudStreamResumeTimestamp"`
 	DDLTime  bson.Timestamp `bson:"ddlStreamResumeTimestamp"`
+
+	CopyEnd Position `bson:"copyEnd"` // the backlog of the copy goes up to here
+	Drained bool     `bson:"copyDrained"`
 
 	CommitStep CommitStep `bson:"commitStep"`
 	Tc         Position   `bson:"commitTimestamp"`

@@ -72,23 +72,5 @@ func (m *metrics) durationStats() []any {
 	return attrs
 }
 
-// observer has the engine tell what the log and the metrics want to know.
-func (c *Control) observer() Observer {
-	var mu sync.Mutex
-	before := PhaseNone
-	return Observer{
-		Phase: func(p Phase, _ time.Time) {
-			mu.Lock()
-			from := before
-			before = p
-			mu.Unlock()
-			c.log.Debug("Updating the in-memory phase from `" + string(from) + "` to `" + string(p) + "`.")
-			switch p {
-			case PhaseCollection, PhasePartition, PhaseCopy, PhaseApply:
-				c.log.Info("Starting " + string(p) + " phase")
-			}
-		},
-		Warning:  func(text string) { c.log.Warn(text) },
-		Duration: c.metrics.observe,
-	}
-}
+// observer has the engine tell the metrics what they want to know. The log it writes itself.
+func (c *Control) observer() Observer { return Observer{Duration: c.metrics.observe} }

@@ -23,7 +23,7 @@ type preflight struct {
 // run makes the checks in the spec's order; the first failure wins. What does not stop the sync is in warnings.
 func (p *preflight) run(ctx context.Context) error {
 	for _, check := range []func(context.Context) error{
-		p.usable, p.versions, p.balancers, p.privileges, p.writeBlocking, p.empty, p.collections, p.conflicts, p.diskSpace,
+		p.usable, p.versions, p.balancers, p.privileges, p.writeBlocking, p.sourceBlocked, p.empty, p.collections, p.conflicts, p.diskSpace,
 	} {
 		if err := check(ctx); err != nil {
 			return err
@@ -146,6 +146,15 @@ func (p *preflight) writeBlocking(context.Context) error {
 		p.warn("the writes of users are not blocked on %s: %s", s.Name, why)
 	}
 	return nil
+}
+
+// sourceBlocked warns of a source whose users cannot write: that is the block of another sync, or of an operator.
+func (p *preflight) sourceBlocked(ctx context.Context) error {
+	blocked, err := p.src.WritesBlocked(ctx)
+	if err == nil && blocked {
+		p.warn("the writes of users are blocked on the source")
+	}
+	return nil // where it cannot be known there is nothing to warn of
 }
 
 // maxShownNames bounds the names in a message.

@@ -23,9 +23,15 @@ func (c *Control) startUp(ctx context.Context) error {
 	c.mu.Unlock()
 
 	var found *records
-	err = patiently(ctx, connectPatience, func() (err error) { found, err = c.findRecords(ctx, infos); return err })
+	var begun []int
+	err = patiently(ctx, connectPatience, func() (err error) { found, begun, err = c.findRecords(ctx, infos); return err })
 	if err != nil {
 		return err
+	}
+	if found == nil && len(begun) > 0 {
+		if found, err = c.clean(ctx, infos, begun); err != nil {
+			return err
+		}
 	}
 	if found == nil {
 		next, err := job.NextSync(job.SyncInitializing, job.SyncNothingFound)
@@ -54,46 +60,69 @@ type records struct {
 	plan    *Plan
 }
 
-// findRecords returns the records that count (a reverse leaves some on both clusters); nil if there are none.
-func (c *Control) findRecords(ctx context.Context, infos [2]Info) (*records, error) {
+// findRecords returns the records that count (a reverse leaves some on both clusters); nil if there are none. begun are clusters with
+// options of a sync and no state: its process was killed in /start.
+func (c *Control) findRecords(ctx context.Context, infos [2]Info) (found *records, begun []int, err error) {
 	var journals [2]*Journal
 	var options [2]*globalState
 	for i, l := range c.leases {
 		g, err := readGlobalState(ctx, l.on)
 		if err != nil {
-			return nil, fmt.Errorf("look for a sync on %s: %w", labelOf(i), err)
+			return nil, nil, fmt.Errorf("look for a sync on %s: %w", labelOf(i), err)
 		}
 		if g == nil {
 			continue
 		}
 		if err := g.check(infos, labelOf(i), c.cfg.Environment.MigrationName); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		j, found, err := OpenJournal(ctx, l.on, l.fence.Load, Coordinator)
 		if err != nil {
-			return nil, fmt.Errorf("look for a sync on %s: %w", labelOf(i), err)
+			return nil, nil, fmt.Errorf("look for a sync on %s: %w", labelOf(i), err)
 		}
-		if options[i] = g; found {
-			journals[i] = j
+		options[i] = g
+		if !found {
+			begun = append(begun, i)
+			continue
 		}
+		journals[i] = j
 	}
 	if journals[0] == nil && journals[1] == nil {
-		return nil, nil
+		return nil, begun, nil
 	}
 	out := &records{journal: Latest(journals[0], journals[1])}
 	if out.journal == journals[1] {
 		out.on = 1
 	}
 	g := options[out.on]
-	var err error
 	if out.plan, err = g.plan(c.cfg.Environment.MetadataDatabase); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text := out.journal.Get().State
 	if out.state, err = job.RestoreSync(job.SyncInitializing, job.ParseSyncState(text)); err != nil {
-		return nil, Errorf(MetadataConflict, "the records on %s name a state that there is not: %q", labelOf(out.on), text)
+		return nil, nil, Errorf(MetadataConflict, "the records on %s name a state that there is not: %q", labelOf(out.on), text)
 	}
-	return out, nil
+	return out, nil, nil
+}
+
+// clean removes what a process left that was killed in /start, unless it was not: then its records are returned.
+func (c *Control) clean(ctx context.Context, infos [2]Info, begun []int) (*records, error) {
+	for _, i := range begun {
+		if err := patiently(ctx, connectPatience, func() error { return c.leases[i].wait(ctx) }); err != nil {
+			return nil, err
+		}
+	}
+	found, begun, err := c.findRecords(ctx, infos)
+	if err != nil || found != nil {
+		return found, err
+	}
+	for _, i := range begun {
+		if err := c.leases[i].on.Erase(ctx); err != nil {
+			return nil, fmt.Errorf("remove what a start left on %s: %w", labelOf(i), err)
+		}
+		c.leases[i].release(ctx)
+	}
+	return nil, nil
 }
 
 // restore takes a sync up again where its process left it.
@@ -104,7 +133,7 @@ func (c *Control) restore(ctx context.Context, infos [2]Info, found *records) er
 	}
 	// Whoever held the lease until now may have come further.
 	on := found.on
-	err := patiently(ctx, connectPatience, func() (err error) { found, err = c.findRecords(ctx, infos); return err })
+	err := patiently(ctx, connectPatience, func() (err error) { found, _, err = c.findRecords(ctx, infos); return err })
 	if err != nil {
 		return err
 	}
@@ -122,7 +151,7 @@ func (c *Control) restore(ctx context.Context, infos [2]Info, found *records) er
 	case found.state.Active():
 		return c.resumeWork()
 	default:
-		return c.peek()
+		return c.peek(ctx)
 	}
 	return nil
 }

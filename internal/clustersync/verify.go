@@ -31,6 +31,7 @@ type Verifier struct {
 	hashed  map[string]bool   // what initial hashing is done with
 	again   map[string]uint64 // how often a pair was to be hashed anew
 	started bool
+	swept   bool // all that was there first is hashed
 	followed
 	failed error         // why Run ended
 	moved  chan struct{} // closed and made anew when one of these changes
@@ -87,8 +88,9 @@ const (
 	defaultVerifyPartBytes = 64 << 20
 	defaultMaxDirty        = 1_000_000
 	defaultVerifyPause     = time.Second
-	finalRounds            = 5   // how often differing documents are looked at again in Final
-	maxDifferences         = 100 // kept in an error
+	maxLateDocuments       = 10_000 // of collections that turned up after initial hashing, which Final can still hash
+	finalRounds            = 5      // how often differing documents are looked at again in Final
+	maxDifferences         = 100    // kept in an error
 )
 
 // NewVerifier returns a verifier that has not begun. Observe may be called at once.
@@ -267,16 +269,18 @@ func (v *Verifier) progress() VerificationProgress {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var p VerificationProgress
-	phase, documents, scanned := NotStarted, int64(0), int64(0)
+	phase, documents, late, scanned := NotStarted, int64(0), int64(0), int64(0)
 	for key, pair := range v.pairs {
 		documents += pair.Source.Count
 		if v.hashed[key] {
 			scanned++
+		} else {
+			late += pair.Source.Count
 		}
 	}
 	if v.started {
 		phase = InitialHashing
-		if scanned == int64(len(v.pairs)) && !v.followed.opening {
+		if v.swept && late <= maxLateDocuments {
 			phase = StreamHashing
 		}
 	}

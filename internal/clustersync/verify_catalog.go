@@ -68,6 +68,9 @@ func (s sides) catalogs(ctx context.Context, pairs []Pair, rules catalogRules) (
 	var out []Difference
 	databases := map[string]bool{}
 	for _, p := range pairs {
+		if s.mixed() && p.Source.Type == View {
+			continue // it has no counterpart
+		}
 		databases[p.Destination.Database] = true
 		c, ok := there[p.Destination]
 		delete(there, p.Destination)

@@ -111,6 +111,7 @@ func (v *Verifier) hashing(ctx context.Context) error {
 		if err := v.sweep(ctx, v.unhashed(pairs)); err != nil {
 			return err
 		}
+		v.change(func() { v.swept = true })
 		if err := pauseFor(ctx, v.cfg.Pause); err != nil {
 			return err
 		}

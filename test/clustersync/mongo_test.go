@@ -56,7 +56,11 @@ func (m *mongoServer) drop(ctx context.Context, ns clustersync.Namespace) error 
 }
 
 func (m *mongoServer) rename(ctx context.Context, from, to clustersync.Namespace) error {
-	return m.client.Database("admin").RunCommand(ctx, bson.D{{Key: "renameCollection", Value: from.String()}, {Key: "to", Value: to.String()}}).Err()
+	err := m.client.Database("admin").RunCommand(ctx, bson.D{{Key: "renameCollection", Value: from.String()}, {Key: "to", Value: to.String()}}).Err()
+	if server := (mongo.ServerError)(nil); errors.As(err, &server) && server.HasErrorCode(48) {
+		return nil // the server brings a name back now and then when it is listed while it is renamed
+	}
+	return err
 }
 
 func (m *mongoServer) index(ctx context.Context, ns clustersync.Namespace, field string, unique bool) error {

@@ -57,11 +57,21 @@ func run(t testing.TB, line func([]byte), args ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var whole io.Writer = io.Discard
+	if dir := os.Getenv("TIDEGATE_TEST_LOGS"); dir != "" { // for people: the logs in full
+		f, err := os.CreateTemp(dir, args[0]+"-*.log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		whole = f
+	}
 	go func() {
 		lines := bufio.NewScanner(r)
 		lines.Buffer(nil, 4<<20)
 		for lines.Scan() {
 			p.log.add(lines.Bytes())
+			fmt.Fprintf(whole, "%s\n", lines.Bytes())
 			if line != nil {
 				line(lines.Bytes())
 			}
@@ -106,6 +116,9 @@ const keptLines = 60
 func (l *logTail) add(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if bytes.Contains(line, []byte(`"level":"debug"`)) {
+		return // of each request
+	}
 	if len(line) > 1000 {
 		line = line[:1000]
 	}
@@ -168,7 +181,7 @@ type progressBody struct {
 	DirectionMapping struct{ Source, Destination string }
 	CollectionCopy   *struct{ EstimatedTotalBytes, EstimatedCopiedBytes int64 }
 	Warnings         []string
-	Verification     json.RawMessage
+	Verification     verification
 }
 
 // answer is the envelope of the API.
@@ -261,6 +274,15 @@ func (s *syncer) awaitProgress(what string, holds func(progressBody) bool) progr
 	return p
 }
 
+// commit makes the call until it is accepted: canCommit may pass while people write.
+func (s *syncer) commit() {
+	s.t.Helper()
+	await(s.t, "a commit to be accepted", func() (bool, string) {
+		err := s.try("commit", nil)
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
 func inState(state string) func(progressBody) bool {
 	return func(p progressBody) bool { return p.State == state }
 }
@@ -292,3 +314,8 @@ func freePort(t testing.TB) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// verification is printed as it came.
+type verification struct{ json.RawMessage }
+
+func (v verification) String() string { return string(v.RawMessage) }

@@ -91,13 +91,21 @@ func (c *client) open(ctx context.Context, r call) (io.ReadCloser, http.Header, 
 			return body, header, err
 		}
 		c.at.Add(1)
-		wait := time.NewTimer(tries[try])
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			return nil, nil, context.Cause(ctx)
-		case <-wait.C:
+		if err := pause(ctx, tries[try]); err != nil {
+			return nil, nil, err
 		}
+	}
+}
+
+// pause waits, or returns why ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-wait.C:
+		return nil
 	}
 }
 

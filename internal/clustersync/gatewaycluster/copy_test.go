@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +55,7 @@ func copyAll(t testing.TB, src, dst clustersync.Cluster, ns clustersync.Namespac
 	}
 }
 
-// follow applies the changes of a source to a destination until the stream has come to mark. It returns the DDL events.
+// follow applies the changes of a source to a destination (none, if that is nil) until the stream has come to mark. It returns the DDL events.
 func follow(t testing.TB, src, dst clustersync.Cluster, from, mark clustersync.Position) (ddl []clustersync.Event, at clustersync.Position) {
 	t.Helper()
 	stream, err := src.Changes(t.Context(), from)
@@ -66,21 +68,26 @@ func follow(t testing.TB, src, dst clustersync.Cluster, from, mark clustersync.P
 		if err != nil {
 			t.Fatal(err)
 		}
+		touched := map[clustersync.Ref]map[string]clustersync.Key{}
 		for _, e := range events {
-			if e.DDL() {
+			switch {
+			case e.DDL():
+				applyTouched(t, src, dst, touched)
+				applyDDL(t, dst, e)
 				ddl = append(ddl, e)
-			}
-			if dst != nil {
-				applyEvent(t, src, dst, e)
+			case touched[e.Ref] == nil:
+				touched[e.Ref] = map[string]clustersync.Key{e.Doc.Key.ID: e.Doc.Key}
+			default:
+				touched[e.Ref][e.Doc.Key.ID] = e.Doc.Key
 			}
 		}
+		applyTouched(t, src, dst, touched)
 		at = now
 	}
 	return ddl, at
 }
 
-// applyEvent does what the engine does with one event.
-func applyEvent(t testing.TB, src, dst clustersync.Cluster, e clustersync.Event) {
+func applyDDL(t testing.TB, dst clustersync.Cluster, e clustersync.Event) {
 	t.Helper()
 	var err error
 	switch e.Op {
@@ -90,26 +97,38 @@ func applyEvent(t testing.TB, src, dst clustersync.Cluster, e clustersync.Event)
 		}
 	case clustersync.OpDrop:
 		err = dst.Drop(t.Context(), e.Ref.Namespace)
-	case clustersync.OpTouched:
-		docs, err := src.Fetch(t.Context(), e.Ref, []clustersync.Key{e.Doc.Key})
-		if errors.Is(err, clustersync.ErrGone) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if docs[0].Body == nil {
-			docs[0] = clustersync.Document{Key: e.Doc.Key, Format: e.Doc.Format}
-		}
-		failed, err := dst.Apply(t.Context(), e.Ref.Namespace, []clustersync.Intent{{Doc: docs[0]}}, clustersync.WriteOptions{})
-		if err != nil || len(failed) > 0 {
-			t.Fatalf("apply %s: %v %v", e.Doc.Key.Raw, failed, err)
-		}
 	default:
 		t.Fatalf("event %+v", e)
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// applyTouched makes documents what they are on the source, and forgets them.
+func applyTouched(t testing.TB, src, dst clustersync.Cluster, touched map[clustersync.Ref]map[string]clustersync.Key) {
+	t.Helper()
+	for ref, byID := range touched {
+		delete(touched, ref)
+		keys := slices.Collect(maps.Values(byID))
+		docs, err := src.Fetch(t.Context(), ref, keys)
+		if errors.Is(err, clustersync.ErrGone) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		intents := make([]clustersync.Intent, len(docs))
+		for i, d := range docs {
+			if d.Body == nil {
+				d = clustersync.Document{Key: keys[i], Format: src.Kind()}
+			}
+			intents[i].Doc = d
+		}
+		failed, err := dst.Apply(t.Context(), ref.Namespace, intents, clustersync.WriteOptions{})
+		if err != nil || len(failed) > 0 {
+			t.Fatalf("apply to %s: %v %v", ref.Namespace, failed, err)
+		}
 	}
 }
 

@@ -42,15 +42,22 @@ func (i instance) id() string {
 	return i.ServerUUID + "/" + i.SyncEpoch
 }
 
-func (c *Cluster) instance(ctx context.Context, db string) (instance, error) {
-	var i instance
-	if err := c.client.get(ctx, dbPath(db), nil, &i); err != nil {
-		return i, fmt.Errorf("look at database %q: %w", db, err)
+// instance looks at a database. One that is not online, perhaps because it is just being made, changed or deleted, is looked at for a while.
+func (c *Cluster) instance(ctx context.Context, db string) (i instance, err error) {
+	for try := 0; ; try++ {
+		if err := c.client.get(ctx, dbPath(db), nil, &i); err != nil {
+			return i, fmt.Errorf("look at database %q: %w", db, err)
+		}
+		if i.State == "" || i.State == "Online" {
+			return i, nil
+		}
+		if try == len(tries) {
+			return i, fmt.Errorf("database %q is %s: %w", db, strings.ToLower(i.State), clustersync.ErrUnreachable)
+		}
+		if err := pause(ctx, tries[try]); err != nil {
+			return i, err
+		}
 	}
-	if i.State != "" && i.State != "Online" {
-		return i, fmt.Errorf("database %q is %s: %w", db, strings.ToLower(i.State), clustersync.ErrUnreachable)
-	}
-	return i, nil
 }
 
 // collectionUUID names a collection of an instance of a database, in the form of a UUID.

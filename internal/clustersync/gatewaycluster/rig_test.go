@@ -21,6 +21,7 @@ import (
 	"github.com/tidegate/tidegate/internal/clustersync"
 	"github.com/tidegate/tidegate/internal/clustersync/gatewaycluster"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
@@ -31,6 +32,7 @@ import (
 // rig is a tidegate deployment of one gateway, with both listeners on the loopback.
 type rig struct {
 	t      testing.TB
+	g      *gateway.Gateway
 	admin  *httptest.Server
 	public *httptest.Server
 	// fault, if set, is asked what becomes of each request to the admin listener.
@@ -71,7 +73,7 @@ func newRig(t testing.TB) *rig {
 	ran := make(chan error, 1)
 	go func() { ran <- g.Run(ctx) }()
 	s := rest.NewServer(rest.Deps{Gateway: g, Config: startup, Logger: log, Version: "1.0"})
-	r := &rig{t: t, public: httptest.NewServer(s.Public())}
+	r := &rig{t: t, g: g, public: httptest.NewServer(s.Public())}
 	admin := s.Admin()
 	r.admin = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		f := r.fault.Load()
@@ -187,6 +189,23 @@ func (r *rig) must(method, path, body string) map[string]any {
 	var out map[string]any
 	_ = json.Unmarshal(raw, &out)
 	return out
+}
+
+// check looks into a database's stored form and returns what is wrong with it.
+func (r *rig) check(db string) ([]string, error) {
+	running, err := r.g.Database(db)
+	if err != nil {
+		return nil, err
+	}
+	report, err := running.DB().Check(r.t.Context(), database.CheckOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range report.Problems {
+		out = append(out, fmt.Sprint(p))
+	}
+	return out, nil
 }
 
 func path(ns clustersync.Namespace, rest string) string {

@@ -58,12 +58,8 @@ func (s *stream) Next(ctx context.Context, wait time.Duration) ([]clustersync.Ev
 		if len(events) > 0 || left <= 0 {
 			return s.give(events)
 		}
-		pause := time.NewTimer(min(idlePause, left))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, clustersync.Position{}, context.Cause(ctx)
-		case <-pause.C:
+		if err := pause(ctx, min(idlePause, left)); err != nil {
+			return nil, clustersync.Position{}, err
 		}
 	}
 }

@@ -20,12 +20,12 @@ const escape = "~"
 const exactID = "~_id"
 
 func documentID(key bson.Raw) (id string, exact bool, err error) {
+	if !wellFormed(key, 1) {
+		return "", false, unmappable("_id", "damaged BSON")
+	}
 	v, err := key.LookupErr("_id")
 	if err != nil {
 		return "", false, unmappable("_id", "there is none")
-	}
-	if err := v.Validate(); err != nil {
-		return "", false, unmappable("_id", "damaged BSON")
 	}
 	return idOf(v)
 }
@@ -153,6 +153,9 @@ func translate(k clustersync.Key, from, to clustersync.Kind) (clustersync.Key, e
 		}
 		return clustersync.Key{ID: id, Raw: keyWith(text(id))}, nil
 	}
+	if !wellFormed(k.Raw, 1) {
+		return clustersync.Key{}, unmappable("_id", "damaged BSON")
+	}
 	id, ok := k.Raw.Lookup("_id").StringValueOK()
 	if !ok {
 		return clustersync.Key{}, unmappable("_id", "no document ID")
@@ -163,6 +166,9 @@ func translate(k clustersync.Key, from, to clustersync.Kind) (clustersync.Key, e
 
 // KeyText gives a text of a key {"_id": …} of any length that is the same for keys that MongoDB takes for equal.
 func KeyText(key bson.Raw) (string, error) {
+	if !wellFormed(key, 1) {
+		return "", unmappable("_id", "damaged BSON")
+	}
 	v, err := key.LookupErr("_id")
 	if err != nil {
 		return "", unmappable("_id", "there is none")

@@ -35,7 +35,7 @@ func unmappable(where, why string) error {
 }
 
 func documentToJSON(doc bson.Raw) (id string, body []byte, err error) {
-	if err := doc.Validate(); err != nil {
+	if !wellFormed(doc, 1) {
 		return "", nil, unmappable("", "damaged BSON")
 	}
 	key, err := doc.LookupErr("_id")

@@ -47,7 +47,8 @@ func (c *Cluster) BlockWrites(ctx context.Context, block bool) error {
 	return nil
 }
 
-// WritesBlocked implements [clustersync.Destination]. A mongos does not tell; then the answer is what this process has set.
+// WritesBlocked implements [clustersync.Destination]. A mongos does not tell; then the answer is what this process has set, and no otherwise:
+// who relies on a block sets it again.
 func (c *Cluster) WritesBlocked(ctx context.Context) (bool, error) {
 	caps, err := c.capabilities(ctx)
 	if err != nil {
@@ -66,10 +67,7 @@ func (c *Cluster) WritesBlocked(ctx context.Context) (bool, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.blocked != nil {
-		return *c.blocked, nil
-	}
-	return false, unsupportedErr("ask whether writes are blocked", "the cluster does not tell")
+	return c.blocked != nil && *c.blocked, nil
 }
 
 // authOff reports whether everybody may do everything: nobody has logged in, and the server lets us all the same.

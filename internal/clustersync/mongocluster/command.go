@@ -17,8 +17,13 @@ const (
 	lastPause  = time.Second
 )
 
-// majority is the write concern of everything that is written (spec §22).
-var majority = bson.D{{Key: "w", Value: "majority"}, {Key: "j", Value: true}}
+// Write concerns (spec §7.4, §22). Documents are written with majority alone: on MongoDB it includes the journal, and elsewhere a server is known that
+// then flushes its log for every document. Records are journaled in any case, and with a record in the journal is everything before it, so that no
+// checkpoint is ahead of its data.
+var (
+	majority  = bson.D{{Key: "w", Value: "majority"}}
+	journaled = bson.D{{Key: "w", Value: "majority"}, {Key: "j", Value: true}}
+)
 
 // readMajority is the read concern of everything that is read.
 var readMajority = bson.D{{Key: "level", Value: "majority"}}

@@ -19,25 +19,45 @@ import (
 var all = clustertest.Capabilities{Changes: true, DDLEvents: true, UUIDs: true, Rename: true, Indexes: true, Unique: true, ModifyIndex: true, Views: true,
 	Capped: true, Partitions: true, Delta: true, MaxDocument: 15 << 20}
 
-// TestSecantus runs the suite on SecantusDB. Two servers serve all its tests, emptied for each: the second is for tests that want another cluster.
+// TestSecantus runs the suite on SecantusDB with access control, so that users can be blocked.
 func TestSecantus(t *testing.T) {
-	conformance(t, mongocluster.Options{}, all)
+	t.Parallel()
+	can := all
+	can.Block = true
+	type pair struct{ sync, users string }
+	var servers []pair
+	for range 2 {
+		s := mongotest.Secantus(t)
+		servers = append(servers, pair{s.User(t, "sync", "s3cret", "root"), s.User(t, "people", "pw", "readWriteAnyDatabase")})
+		s.Restart(t, mongotest.Auth)
+	}
+	opened := map[*testing.T]int{}
+	clustertest.Run(t, func(t *testing.T) clustertest.Fixture {
+		s := servers[opened[t]%len(servers)]
+		opened[t]++
+		return fixture(t, s.sync, s.users, mongocluster.Options{}, can)
+	})
 }
 
 // TestSecantusOplog runs the suite with the oplog followed instead of a change stream.
 func TestSecantusOplog(t *testing.T) {
+	t.Parallel()
 	can := all
 	can.DDLEvents = false // what comes and goes between two listings is not told
+	can.MaxDocument = 0   // TestSecantus has large ones
 	conformance(t, mongocluster.Options{Changes: mongocluster.ChangesOplog}, can)
 }
 
 // TestSecantusAsIs runs it without the repairs of launch.py, one of which makes renames useless for a sync.
 func TestSecantusAsIs(t *testing.T) {
+	t.Parallel()
 	can := all
 	can.Rename = false
+	can.MaxDocument = 0
 	conformance(t, mongocluster.Options{}, can, mongotest.AsIs)
 }
 
+// conformance runs the suite on two servers, emptied for each test: the second is for tests that want another cluster.
 func conformance(t *testing.T, opts mongocluster.Options, can clustertest.Capabilities, words ...string) {
 	servers := []*mongotest.Server{mongotest.Secantus(t, words...), mongotest.Secantus(t, words...)}
 	opened := map[*testing.T]int{}
@@ -130,6 +150,7 @@ func (p people) CreateIndex(ctx context.Context, ns clustersync.Namespace, name,
 
 // TestFerretDB runs what applies on FerretDB, through its oplog.
 func TestFerretDB(t *testing.T) {
+	t.Parallel()
 	servers := []*mongotest.Server{mongotest.FerretDB(t), mongotest.FerretDB(t)}
 	opened := map[*testing.T]int{}
 	clustertest.Run(t, func(t *testing.T) clustertest.Fixture {

@@ -101,7 +101,7 @@ func kindOf(err error) error {
 			return clustersync.ErrTooLarge
 		case hasAnyCode(server, []int{codeNamespaceExists}):
 			return clustersync.ErrExists
-		case hasAnyCode(server, []int{codeNamespaceNotFound}):
+		case hasAnyCode(server, []int{codeNamespaceNotFound, codeIndexNotFound}):
 			return clustersync.ErrNotFound
 		case hasAnyCode(server, unsupported):
 			return clustersync.ErrUnsupported
@@ -111,6 +111,8 @@ func kindOf(err error) error {
 	switch {
 	case strings.Contains(err.Error(), "auth error"):
 		return clustersync.ErrUnauthorized // a handshake that failed for its credentials comes as an error of the connection
+	case strings.Contains(err.Error(), "wire version"):
+		return clustersync.ErrUnsupported // the driver does not speak with servers that old
 	case mongo.IsNetworkError(err), mongo.IsTimeout(err), errors.Is(err, mongo.ErrClientDisconnected), strings.Contains(err.Error(), "server selection error"),
 		strings.Contains(err.Error(), "connection"):
 		return clustersync.ErrUnreachable

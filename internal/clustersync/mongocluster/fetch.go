@@ -12,8 +12,9 @@ import (
 
 // Limits of a fetch.
 const (
-	maxIn         = 1000 // keys of one find
-	singleFinders = 8    // parallel finds on a server that scans for $in (spec §23.5)
+	maxIn         = 100 // keys of one find; a server is known whose time for a find grows with their square
+	finders       = 4   // parallel finds with $in
+	singleFinders = 8   // parallel finds on a server that scans for $in (spec §23.5)
 )
 
 // Fetch implements [clustersync.Source] (spec §8.4).
@@ -82,33 +83,41 @@ func (f *fetcher) fetch(ctx context.Context) ([]clustersync.Document, error) {
 	return docs, nil
 }
 
-// many fetches with $in.
+// many fetches with $in, some finds at a time.
 func (f *fetcher) many(ctx context.Context, docs []clustersync.Document) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(finders)
 	for start := 0; start < len(f.keys); start += maxIn {
 		end := min(start+maxIn, len(f.keys))
-		byKey := make(map[string]int, end-start)
-		ids := make(bson.A, 0, end-start)
-		for i := start; i < end; i++ {
-			docs[i].Key, docs[i].Format = f.keys[i], clustersync.MongoDB
-			id, err := f.keys[i].Raw.LookupErr("_id")
-			if err != nil {
-				return f.c.failed("fetch documents", err)
-			}
-			byKey[canonical(id)] = i
-			ids = append(ids, id)
-		}
-		found, err := f.c.all(ctx, "fetch documents of "+f.at.String(), f.at.Database, f.find(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}))
+		group.Go(func() error { return f.some(ctx, f.keys[start:end], docs[start:end]) })
+	}
+	return group.Wait()
+}
+
+// some fetches with one $in.
+func (f *fetcher) some(ctx context.Context, keys []clustersync.Key, docs []clustersync.Document) error {
+	places := make(map[string][]int, len(keys))
+	ids := make(bson.A, len(keys))
+	for i, key := range keys {
+		docs[i].Key, docs[i].Format = key, clustersync.MongoDB
+		id, err := key.Raw.LookupErr("_id")
 		if err != nil {
-			return err
+			return f.c.failed("fetch documents", err)
 		}
-		for _, body := range found {
-			id, err := body.LookupErr("_id")
-			if err != nil {
-				return f.c.failed("fetch documents", err)
-			}
-			if i, ok := byKey[canonical(id)]; ok {
-				docs[i].Body = body
-			}
+		name := canonical(id)
+		places[name], ids[i] = append(places[name], i), id
+	}
+	found, err := f.c.all(ctx, "fetch documents of "+f.at.String(), f.at.Database, f.find(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}}))
+	if err != nil {
+		return err
+	}
+	for _, body := range found {
+		id, err := body.LookupErr("_id")
+		if err != nil {
+			return f.c.failed("fetch documents", err)
+		}
+		for _, i := range places[canonical(id)] {
+			docs[i].Body = body
 		}
 	}
 	return nil

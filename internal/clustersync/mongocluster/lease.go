@@ -75,7 +75,7 @@ func (m metadata) acquireByOwnClock(ctx context.Context, name, owner string, ttl
 		return held, err
 	}
 	fresh := marshal(bson.D{{Key: "_id", Value: name}, {Key: "owner", Value: owner}, {Key: "fence", Value: int64(1)}, {Key: "expires", Value: now.Add(ttl).UnixMilli()}})
-	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(leases)}.send(ctx, m.c, []bson.Raw{fresh})
+	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(leases), journal: true}.send(ctx, m.c, []bson.Raw{fresh})
 	if err != nil || len(failed) > 0 {
 		return lease{}, err // somebody else's
 	}
@@ -86,7 +86,7 @@ func (m metadata) acquireByOwnClock(ctx context.Context, name, owner string, ttl
 func (m metadata) modifyLease(ctx context.Context, query bson.D, update any, upsert bool) (lease, error) {
 	for races := 0; ; races++ {
 		raw, err := m.c.run(ctx, "take lease", m.db, bson.D{{Key: "findAndModify", Value: leases}, {Key: "query", Value: query}, {Key: "update", Value: update},
-			{Key: "upsert", Value: upsert}, {Key: "new", Value: true}, {Key: "writeConcern", Value: majority}})
+			{Key: "upsert", Value: upsert}, {Key: "new", Value: true}, {Key: "writeConcern", Value: journaled}})
 		if hasCode(err, codeDuplicateKey) && races < maxRaces {
 			continue // two took it for the first time
 		}

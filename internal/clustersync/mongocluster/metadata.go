@@ -68,20 +68,20 @@ func (m metadata) Get(ctx context.Context, collection string, id, out any) error
 	return nil
 }
 
-// All implements [clustersync.Metadata].
+// All implements [clustersync.Metadata], in the order of the ids.
 func (m metadata) All(ctx context.Context, collection string, fn func(bson.Raw) error) error {
-	verb := "read records of " + collection
-	cursor, err := m.c.client.Database(m.db).RunCommandCursor(ctx, bson.D{{Key: "find", Value: collection}, {Key: "readConcern", Value: readMajority}})
-	if err != nil {
-		return m.c.failed(verb, err)
-	}
-	defer cursor.Close(context.WithoutCancel(ctx))
-	for cursor.Next(ctx) {
-		if err := fn(withoutMember(cursor.Current, fenceField)); err != nil {
-			return err
+	err := m.c.Read(ctx, clustersync.Ref{Namespace: m.ns(collection)}, clustersync.Range{}, clustersync.ReadOptions{}, func(docs []clustersync.Document) error {
+		for _, doc := range docs {
+			if err := fn(withoutMember(doc.Body, fenceField)); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if errors.Is(err, clustersync.ErrGone) {
+		return nil // there was never a record
 	}
-	return m.c.failed(verb, cursor.Err())
+	return err
 }
 
 // Put implements [clustersync.Metadata]: a record that a younger lease has written is not matched, so that the upsert fails on its _id.
@@ -109,7 +109,7 @@ func (m metadata) Put(ctx context.Context, fence int64, collection string, recor
 		for i, body := range bodies {
 			ops[i] = newDoc().document("q", mine(body.Lookup("_id"), fence)).document("u", body).boolean("upsert", true).end()
 		}
-		_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true}.send(ctx, m.c, ops)
+		_, failed, err := write{command: "update", list: "updates", ns: m.ns(collection), bypass: true, journal: true}.send(ctx, m.c, ops)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func (m metadata) Put(ctx context.Context, fence int64, collection string, recor
 
 // insertNew stores what is not there, which a server that scans does much faster than an upsert, and returns the rest.
 func (m metadata) insertNew(ctx context.Context, verb, collection string, bodies []bson.Raw) ([]bson.Raw, error) {
-	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(collection), bypass: true}.send(ctx, m.c, bodies)
+	_, failed, err := write{command: "insert", list: "documents", ns: m.ns(collection), bypass: true, journal: true}.send(ctx, m.c, bodies)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (m metadata) Delete(ctx context.Context, fence int64, collection string, id
 	for i, id := range ids {
 		ops[i] = newDoc().document("q", mine(value(id), fence)).int("limit", 1).end()
 	}
-	_, failed, err := write{command: "delete", list: "deletes", ns: m.ns(collection)}.send(ctx, m.c, ops)
+	_, failed, err := write{command: "delete", list: "deletes", ns: m.ns(collection), journal: true}.send(ctx, m.c, ops)
 	if err == nil && len(failed) > 0 {
 		err = fmt.Errorf("delete records of %s: %w", collection, failed[0].error())
 	}

@@ -25,6 +25,7 @@ type write struct {
 	ns      clustersync.Namespace
 	ordered bool
 	bypass  bool // document validation
+	journal bool
 }
 
 // itemError is what a server says of one item of a write.
@@ -97,7 +98,11 @@ func (w write) once(ctx context.Context, c *Cluster, items []bson.Raw) (int64, [
 	if err != nil {
 		return 0, nil, err
 	}
-	cmd := newDoc().string(w.command, w.ns.Collection).boolean("ordered", w.ordered).document("writeConcern", marshal(majority))
+	concern := majority
+	if w.journal {
+		concern = journaled
+	}
+	cmd := newDoc().string(w.command, w.ns.Collection).boolean("ordered", w.ordered).document("writeConcern", marshal(concern))
 	if w.bypass {
 		cmd.boolean("bypassDocumentValidation", true)
 	}

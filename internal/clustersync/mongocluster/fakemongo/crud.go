@@ -168,6 +168,11 @@ func (c *call) update() (bson.Raw, error) {
 	coll := c.writable()
 	return c.each(len(items), func(i int) (int, error) {
 		item := decode(items[i])
+		for _, field := range c.s.opts.ShardKeys[c.db+"."+coll.name] {
+			if get(get(item, "q").(bson.D), field.Key) == nil {
+				return 0, refuse(61, "could not extract the shard key %s from the query", field.Key)
+			}
+		}
 		_, n, err := c.change(coll, get(item, "q").(bson.D), get(item, "u"), truthy(get(item, "upsert")))
 		return n, err
 	})
