@@ -50,7 +50,6 @@ type Cluster struct {
 	mu      sync.Mutex
 	blocked bool             // BlockWrites was asked for: databases that are made are blocked, too
 	sizes   map[string]sizes // what Partition counted, by UUID
-	refused map[string]bool  // indexes whose refusal was told
 }
 
 var _ clustersync.Cluster = (*Cluster)(nil)
@@ -80,7 +79,7 @@ func Open(_ context.Context, uri string, opts Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		opts: opts, client: &client{addr: addr, http: &http.Client{Transport: transport}, log: opts.Log, pauses: opts.Pauses},
-		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{}, refused: map[string]bool{},
+		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{},
 	}
 	c.meta = newMetadata(c)
 	return c, nil
