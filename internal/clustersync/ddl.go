@@ -168,7 +168,22 @@ func (e *Engine) applyRename(ctx context.Context, ev Event) error {
 	case m == nil:
 		return e.copyIn(ctx, ev)
 	}
-	return e.rename(ctx, m, ev.To, to)
+	err = e.rename(ctx, m, ev.To, to)
+	if errors.Is(err, ErrUnsupported) {
+		return e.renameByCopy(ctx, m, ev)
+	}
+	return err
+}
+
+// renameByCopy is for a destination whose collections keep their names: what has the new name is copied anew. The record that says so comes
+// first: after a crash the event finds a copy under way, and does it again.
+func (e *Engine) renameByCopy(ctx context.Context, m *mapping, ev Event) error {
+	copying := *m
+	copying.Moving, copying.Copying = nil, true
+	if err := e.catalog.put(ctx, &copying); err != nil {
+		return err
+	}
+	return e.copyIn(ctx, ev)
 }
 
 // applyDropTarget drops the collection that gave way to a renamed one, wherever it is on the destination.

@@ -40,7 +40,7 @@ func TestEngineKinds(t *testing.T) {
 			engineTest(t, opts, func(s *syncRun) {
 				s.inject = [2]func(clustertest.Call) clustertest.Fault{clustertest.Flaky(1, 0.03), clustertest.Flaky(2, 0.03)}
 			}, func(s *syncRun) {
-				fill(t, s.src())
+				fill(s.t, s.src())
 				s.start()
 				w := newWriter(s.src(), 5)
 				for i := range 100 {
@@ -65,18 +65,18 @@ func TestEngineByName(t *testing.T) {
 	engineTest(t, clustertest.Options{NoUUIDs: true, Kind: clustersync.Tidegate}, nil, func(s *syncRun) {
 		u := s.src()
 		for n := range 30 {
-			must(t, u.Insert(ns("a"), bson.D{{Key: "_id", Value: fmt.Sprint(n)}}))
+			must(s.t, u.Insert(ns("a"), bson.D{{Key: "_id", Value: fmt.Sprint(n)}}))
 		}
 		s.start()
-		must(t, u.Insert(ns("new"), bson.D{{Key: "_id", Value: "x"}}))
+		must(s.t, u.Insert(ns("new"), bson.D{{Key: "_id", Value: "x"}}))
 		s.until("canCommit", s.canCommit)
-		must(t, u.Rename(ns("a"), ns("b"), false))
-		must(t, u.Insert(ns("b"), bson.D{{Key: "_id", Value: "y"}}))
-		must(t, u.Drop(ns("new")))
-		must(t, u.Insert(ns("new"), bson.D{{Key: "_id", Value: "z"}}))
+		must(s.t, u.Rename(ns("a"), ns("b"), false))
+		must(s.t, u.Insert(ns("b"), bson.D{{Key: "_id", Value: "y"}}))
+		must(s.t, u.Drop(ns("new")))
+		must(s.t, u.Insert(ns("new"), bson.D{{Key: "_id", Value: "z"}}))
 		s.commit()
 		s.equal()
-		must(t, s.dst().Insert(ns("b"), bson.D{{Key: "_id", Value: "w"}}))
+		must(s.t, s.dst().Insert(ns("b"), bson.D{{Key: "_id", Value: "w"}}))
 		s.reverse()
 		s.commit()
 		s.equal()
@@ -86,7 +86,7 @@ func TestEngineByName(t *testing.T) {
 func filtered(t *testing.T, spec clustersync.FilterSpec) func(*syncRun) {
 	return func(s *syncRun) {
 		f, err := clustersync.NewFilter(spec, clustersync.DefaultMetadataDatabase)
-		must(t, err)
+		must(s.t, err)
 		s.plan.Filter, s.plan.Reversible, s.plan.Verification, s.plan.WriteBlocking = f, false, false, clustersync.BlockDestination
 	}
 }
@@ -96,28 +96,28 @@ func TestEngineFilter(t *testing.T) {
 	outside := clustertest.NS("other", "x")
 	engineTest(t, clustertest.Options{}, only, func(s *syncRun) {
 		u := s.src()
-		fill(t, u)
+		fill(s.t, u)
 		for n := range 30 {
-			must(t, u.Insert(outside, bson.D{{Key: "_id", Value: n}}))
+			must(s.t, u.Insert(outside, bson.D{{Key: "_id", Value: n}}))
 		}
 		s.start()
 		s.until("canCommit", s.canCommit)
 		// A collection comes in by a rename across databases, which is a copy, and one by its UUID.
-		must(t, u.Rename(outside, ns("came"), false))
-		must(t, u.Update(ns("came"), 3, bson.D{{Key: "n", Value: 1}}))
+		must(s.t, u.Rename(outside, ns("came"), false))
+		must(s.t, u.Update(ns("came"), 3, bson.D{{Key: "n", Value: 1}}))
 		s.commit()
 		s.equal()
 	})
 	some := filtered(t, clustersync.FilterSpec{Exclude: []clustersync.NamespacePattern{{Database: "db", Collections: []string{"out"}}}})
 	engineTest(t, clustertest.Options{}, some, func(s *syncRun) {
 		u := s.src()
-		fill(t, u)
-		must(t, u.Insert(ns("out"), bson.D{{Key: "_id", Value: 1}}))
+		fill(s.t, u)
+		must(s.t, u.Insert(ns("out"), bson.D{{Key: "_id", Value: 1}}))
 		s.start()
 		s.until("canCommit", s.canCommit)
-		must(t, u.Rename(ns("a"), ns("out"), true))
+		must(s.t, u.Rename(ns("a"), ns("out"), true))
 		if err := <-s.ended; clustersync.NameOf(err) != clustersync.UnsupportedEvent || !strings.Contains(err.Error(), "db.a") {
-			t.Errorf("a collection that leaves the filter: %v", err)
+			s.t.Errorf("a collection that leaves the filter: %v", err)
 		}
 	})
 }
@@ -130,7 +130,7 @@ func TestEngineRemapAndDocuments(t *testing.T) {
 	engineTest(t, clustertest.Options{}, filtered(t, spec), func(s *syncRun) {
 		u := s.src()
 		put := func(id int, keep bool) {
-			must(t, u.Replace(ns("a"), bson.D{{Key: "_id", Value: id}, {Key: "keep", Value: keep}}))
+			must(s.t, u.Replace(ns("a"), bson.D{{Key: "_id", Value: id}, {Key: "keep", Value: keep}}))
 		}
 		for id := range 20 {
 			put(id, id%2 == 0)
@@ -141,13 +141,13 @@ func TestEngineRemapAndDocuments(t *testing.T) {
 		put(1, true)
 		put(30, true)
 		put(31, false)
-		must(t, u.Update(ns("a"), 2, bson.D{{Key: "keep", Value: false}}))
+		must(s.t, u.Update(ns("a"), 2, bson.D{{Key: "keep", Value: false}}))
 		s.commit()
 		if got := len(s.dst().Docs(clustertest.NS("elsewhere", "a"))); got != 10-2+2 {
-			t.Errorf("%d documents on the destination, want 10", got)
+			s.t.Errorf("%d documents on the destination, want 10", got)
 		}
 		if len(s.dst().Collections()) != 1 {
-			t.Errorf("collections: %v", s.dst().Collections())
+			s.t.Errorf("collections: %v", s.dst().Collections())
 		}
 	})
 }
@@ -166,35 +166,35 @@ func TestEngineUnique(t *testing.T) {
 		u := s.src()
 		const n = 30
 		for id := range n {
-			must(t, u.Insert(ns("a"), bson.D{{Key: "_id", Value: id}, {Key: "u", Value: id}}))
+			must(s.t, u.Insert(ns("a"), bson.D{{Key: "_id", Value: id}, {Key: "u", Value: id}}))
 		}
-		must(t, u.CreateIndex(ns("a"), bson.D{{Key: "name", Value: "u_1"}, {Key: "key", Value: bson.D{{Key: "u", Value: 1}}}, {Key: "unique", Value: true}}))
+		must(s.t, u.CreateIndex(ns("a"), bson.D{{Key: "name", Value: "u_1"}, {Key: "key", Value: bson.D{{Key: "u", Value: 1}}}, {Key: "unique", Value: true}}))
 		s.start()
 		s.commit()
 		s.equal()
 		u = s.dst()
 		// Every value moves on by one, in a circle, over a value that is free.
 		for range 3 {
-			must(t, u.Update(ns("a"), 0, bson.D{{Key: "u", Value: -1}}))
+			must(s.t, u.Update(ns("a"), 0, bson.D{{Key: "u", Value: -1}}))
 			for id := n - 1; id > 0; id-- {
-				must(t, u.Update(ns("a"), id, bson.D{{Key: "u", Value: fmt.Sprint("t", id)}}))
+				must(s.t, u.Update(ns("a"), id, bson.D{{Key: "u", Value: fmt.Sprint("t", id)}}))
 			}
 			for id := range n {
-				must(t, u.Update(ns("a"), id, bson.D{{Key: "u", Value: (id + 1) % n}}))
+				must(s.t, u.Update(ns("a"), id, bson.D{{Key: "u", Value: (id + 1) % n}}))
 			}
 		}
 		s.reverse()
 		s.until("canCommit", s.canCommit)
 		for id := range n {
-			must(t, s.src().Update(ns("a"), id, bson.D{{Key: "u", Value: -id - 1}}))
+			must(s.t, s.src().Update(ns("a"), id, bson.D{{Key: "u", Value: -id - 1}}))
 		}
 		for id := range n {
-			must(t, s.src().Update(ns("a"), id, bson.D{{Key: "u", Value: (id + 5) % n}}))
+			must(s.t, s.src().Update(ns("a"), id, bson.D{{Key: "u", Value: (id + 5) % n}}))
 		}
 		s.commit()
 		s.equal()
 		if s.engine.Snapshot().Events.DuplicateKeys == 0 {
-			t.Error("no duplicate keys were met")
+			s.t.Error("no duplicate keys were met")
 		}
 	})
 }
@@ -206,15 +206,15 @@ func TestEngineHotDocs(t *testing.T) {
 		s.settings.HotDocs = []clustersync.HotDocs{{Namespace: ns("a"), IDs: []bson.Raw{id}}}
 	}
 	engineTest(t, clustertest.Options{}, hot, func(s *syncRun) {
-		fill(t, s.src())
+		fill(s.t, s.src())
 		s.start()
 		s.until("canCommit", s.canCommit)
-		must(t, s.src().Update(ns("a"), 7, bson.D{{Key: "hot", Value: true}}))
-		must(t, s.src().Update(ns("a"), 8, bson.D{{Key: "cold", Value: true}}))
-		end := mark(t, s)
+		must(s.t, s.src().Update(ns("a"), 7, bson.D{{Key: "hot", Value: true}}))
+		must(s.t, s.src().Update(ns("a"), 8, bson.D{{Key: "cold", Value: true}}))
+		end := mark(s.t, s)
 		s.until("applied", func() bool { return s.conns[0].Reached(s.engine.Snapshot().Applied, end) })
 		if body := s.dst().Docs(ns("a"))[7].String(); strings.Contains(body, "hot") {
-			t.Errorf("the hot document was applied: %s", body)
+			s.t.Errorf("the hot document was applied: %s", body)
 		}
 		s.commit()
 		s.equal()
@@ -226,7 +226,7 @@ func TestEngineLateWriter(t *testing.T) {
 	for name, most := range map[string]int{"some": 3, "for ever": 1 << 30} {
 		t.Run(name, func(t *testing.T) {
 			engineTest(t, clustertest.Options{}, filtered(t, clustersync.FilterSpec{}), func(s *syncRun) {
-				fill(t, s.src())
+				fill(s.t, s.src())
 				s.start()
 				s.until("canCommit", s.canCommit)
 				writes := 0
@@ -238,18 +238,18 @@ func TestEngineLateWriter(t *testing.T) {
 					}
 					return clustertest.Fault{}
 				})
-				must(t, s.engine.Commit(t.Context()))
+				must(s.t, s.engine.Commit(s.t.Context()))
 				err := <-s.ended
 				if most > 3 {
 					if clustersync.NameOf(err) != clustersync.MigrationFailed || !strings.Contains(err.Error(), "source was modified after commit began") {
-						t.Errorf("a writer who does not stop: %v", err)
+						s.t.Errorf("a writer who does not stop: %v", err)
 					}
 					if s.engine.Snapshot().CanWrite {
-						t.Error("canWrite")
+						s.t.Error("canWrite")
 					}
 					return
 				}
-				must(t, err)
+				must(s.t, err)
 				s.equal()
 			})
 		})
@@ -258,20 +258,20 @@ func TestEngineLateWriter(t *testing.T) {
 
 func TestEngineMismatch(t *testing.T) {
 	engineTest(t, clustertest.Options{}, nil, func(s *syncRun) {
-		fill(t, s.src())
+		fill(s.t, s.src())
 		s.start()
 		s.until("canCommit", s.canCommit)
-		_, err := s.clusters[1].Connect().Insert(t.Context(), ns("a"), []clustersync.Document{{
-			Key: clustertest.Key("stranger"), Format: clustersync.MongoDB, Body: mustMarshal(t, bson.D{{Key: "_id", Value: "stranger"}}),
+		_, err := s.clusters[1].Connect().Insert(s.t.Context(), ns("a"), []clustersync.Document{{
+			Key: clustertest.Key("stranger"), Format: clustersync.MongoDB, Body: mustMarshal(s.t, bson.D{{Key: "_id", Value: "stranger"}}),
 		}}, clustersync.WriteOptions{})
-		must(t, err)
-		must(t, s.engine.Commit(t.Context()))
+		must(s.t, err)
+		must(s.t, s.engine.Commit(s.t.Context()))
 		if err := <-s.ended; clustersync.NameOf(err) != clustersync.VerificationFailed {
-			t.Errorf("a stranger on the destination: %v", err)
+			s.t.Errorf("a stranger on the destination: %v", err)
 		}
 		for i, blocked := range []bool{false, true} {
-			if is, err := s.clusters[i].Connect().WritesBlocked(t.Context()); err != nil || is != blocked {
-				t.Errorf("writes on cluster%d blocked: %v, %v", i, is, err)
+			if is, err := s.clusters[i].Connect().WritesBlocked(s.t.Context()); err != nil || is != blocked {
+				s.t.Errorf("writes on cluster%d blocked: %v, %v", i, is, err)
 			}
 		}
 	})
@@ -287,7 +287,7 @@ func mustMarshal(t *testing.T, v any) bson.Raw {
 // TestEngineStops stops in order during each phase and goes on.
 func TestEngineStops(t *testing.T) {
 	engineTest(t, clustertest.Options{}, nil, func(s *syncRun) {
-		fill(t, s.src())
+		fill(s.t, s.src())
 		w := newWriter(s.src(), 11)
 		slow := func(clustertest.Call) clustertest.Fault { return clustertest.Fault{Wait: pause} }
 		s.inject = [2]func(clustertest.Call) clustertest.Fault{slow, slow}
@@ -300,7 +300,7 @@ func TestEngineStops(t *testing.T) {
 			}
 			s.cancel(clustersync.ErrStopped)
 			if err := <-s.ended; !errors.Is(err, clustersync.ErrStopped) {
-				t.Fatalf("stopped: %v", err)
+				s.t.Fatalf("stopped: %v", err)
 			}
 		}
 		s.start()
@@ -319,7 +319,7 @@ func TestEngineFails(t *testing.T) {
 		"history lost": {do: func(s *syncRun) {
 			s.cancel(clustersync.ErrStopped)
 			<-s.ended
-			must(t, s.src().Insert(ns("a"), bson.D{{Key: "_id", Value: "x"}}))
+			must(s.t, s.src().Insert(ns("a"), bson.D{{Key: "_id", Value: "x"}}))
 			s.src().Forget()
 			s.start()
 		}, want: clustersync.OplogRollover},
@@ -327,32 +327,32 @@ func TestEngineFails(t *testing.T) {
 			s.src().Raise(clustersync.Event{Op: clustersync.OpUnsupported, Ref: clustersync.Ref{Namespace: ns("a")}, Reason: "convertToCapped"})
 		}, want: clustersync.UnsupportedEvent},
 		"time series": {do: func(s *syncRun) {
-			must(t, s.src().Create(ns("series"), bson.D{{Key: "timeseries", Value: bson.D{{Key: "timeField", Value: "t"}}}}))
+			must(s.t, s.src().Create(ns("series"), bson.D{{Key: "timeseries", Value: bson.D{{Key: "timeField", Value: "t"}}}}))
 			s.src().Raise(clustersync.Event{Op: clustersync.OpCreate, Ref: clustersync.Ref{Namespace: ns("s2"), UUID: "s2"},
 				Collection: clustersync.Collection{Type: clustersync.TimeSeries}})
 		}, want: clustersync.UnsupportedEvent},
 		"fenced": {do: func(s *syncRun) {
 			meta := s.clusters[1].Connect().Metadata()
-			must(t, meta.Release(t.Context(), "coordinator", fmt.Sprintf("process %d", s.runs)))
-			_, err := meta.Acquire(t.Context(), "coordinator", "another", time.Hour)
-			must(t, err)
-			must(t, s.src().Insert(ns("a"), bson.D{{Key: "_id", Value: "x"}}))
+			must(s.t, meta.Release(s.t.Context(), "coordinator", fmt.Sprintf("process %d", s.runs)))
+			_, err := meta.Acquire(s.t.Context(), "coordinator", "another", time.Hour)
+			must(s.t, err)
+			must(s.t, s.src().Insert(ns("a"), bson.D{{Key: "_id", Value: "x"}}))
 		}, want: clustersync.MetadataConflict},
-		"name taken": {edit: func(s *syncRun) { must(t, s.dst().Create(ns("a"), bson.D{})) }, want: clustersync.NamespaceConflict},
+		"name taken": {edit: func(s *syncRun) { must(s.t, s.dst().Create(ns("a"), bson.D{})) }, want: clustersync.NamespaceConflict},
 		"cannot block": {edit: func(s *syncRun) {
 			s.clusters[1] = clustertest.NewMemory(clustertest.Options{Name: "two", NoBlock: true})
 		}, want: clustersync.WriteBlockFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engineTest(t, clustertest.Options{}, c.edit, func(s *syncRun) {
-				fill(t, s.src())
+				fill(s.t, s.src())
 				s.start()
 				if c.do != nil {
 					s.until("canCommit", s.canCommit)
 					c.do(s)
 				}
 				if err := <-s.ended; clustersync.NameOf(err) != c.want {
-					t.Errorf("ended with %s (%v), want %s", clustersync.NameOf(err), err, c.want)
+					s.t.Errorf("ended with %s (%v), want %s", clustersync.NameOf(err), err, c.want)
 				}
 			})
 		})
@@ -365,12 +365,12 @@ func TestEngineBestEffort(t *testing.T) {
 		s.plan.WriteBlocking, s.plan.WriteBlockingAsked, s.plan.Reversible = clustersync.BlockDestination, false, false
 	}
 	engineTest(t, clustertest.Options{NoBlock: true}, edit, func(s *syncRun) {
-		fill(t, s.src())
+		fill(s.t, s.src())
 		s.start()
 		s.commit()
 		s.equal()
 		if w := s.engine.Snapshot().Warnings; len(w) != 1 || !strings.Contains(w[0], "could not be blocked") {
-			t.Errorf("warnings: %q", w)
+			s.t.Errorf("warnings: %q", w)
 		}
 	})
 }
