@@ -135,7 +135,7 @@ func (p *syncProcess) serve(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:           clustersync.NewAPI(control, clustersync.APIOptions{Log: log, Loopback: loopback}),
+		Handler:           clustersync.NewAPI(control, clustersync.APIOptions{Log: log, Loopback: loopback, Host: p.o.host}),
 		ReadHeaderTimeout: syncReadTimeout, ReadTimeout: syncReadTimeout, WriteTimeout: syncWriteTimeout, IdleTimeout: syncIdleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols),
 	}

@@ -61,6 +61,8 @@ var knows = map[string]struct {
 	// The framing is part of the API: a client of its own would be measured with it.
 	"internal/bench":   {[]string{"internal/blip", "internal/websocket"}, "the load tool drives any server with this API, so it knows only the API"},
 	"internal/console": {[]string{""}, "the console speaks only to the REST API"},
+	"internal/clustersync/gatewaycluster": {[]string{"", "internal/clustersync", "internal/clustersync/mapping", "internal/jsondoc"},
+		"a tidegate cluster is reached over its REST API, like any other"},
 }
 
 // reserved says who may import what; of several prefixes the longest counts.

@@ -23,7 +23,7 @@ type API struct {
 	control  *Control
 	log      *slog.Logger
 	loopback bool
-	metrics  http.Handler
+	host     string
 	routes   map[string]route
 }
 
@@ -33,6 +33,7 @@ type APIOptions struct {
 	// Loopback: it is served to this machine only, so that a request for another host comes from a page that has had its own name point
 	// here.
 	Loopback bool
+	Host     string // a name besides localhost, 127.0.0.1 and ::1 that it is served under; may be empty
 }
 
 // Bounds of requests.
@@ -52,7 +53,7 @@ type route struct {
 
 // NewAPI makes the API of a Control.
 func NewAPI(c *Control, opts APIOptions) *API {
-	a := &API{control: c, log: opts.Log, loopback: opts.Loopback}
+	a := &API{control: c, log: opts.Log, loopback: opts.Loopback, host: strings.ToLower(opts.Host)}
 	a.routes = map[string]route{
 		"/api/v1/start":      {method: http.MethodPost, answer: a.start},
 		"/api/v1/pause":      {method: http.MethodPost, answer: without(c.Pause)},
@@ -229,11 +230,12 @@ func (a *API) hostAllowed(r *http.Request) bool {
 		}
 		host = h
 	}
-	switch strings.ToLower(strings.Trim(host, "[]")) {
+	switch name := strings.ToLower(strings.Trim(host, "[]")); name {
 	case "localhost", "127.0.0.1", "::1":
 		return true
+	default:
+		return name != "" && name == a.host
 	}
-	return false
 }
 
 // originAllowed stops other sites' pages; those of this server and what is no browser pass.

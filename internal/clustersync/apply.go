@@ -209,7 +209,7 @@ func (a *applier) dispatchDocument(write context.Context, ev Event, t *ticket) e
 	}
 	a.noteLate(ev)
 	if a.e.hot.has(m.Origin, ev.Doc.Key) {
-		return nil
+		return a.e.noteHot(write, m, ev.Doc.Key)
 	}
 	if err := a.e.observeEvent(write, ev); err != nil {
 		return err

@@ -52,8 +52,15 @@ func (c *Control) begin(ctx context.Context, check *preflight, infos [2]Info, to
 	if err := l.take(ctx); err != nil {
 		return err
 	}
+	// Another process may have come and gone since the checks; its records are not ours to undo.
+	if err := check.noRecords(ctx); err != nil {
+		l.release(ctx)
+		return err
+	}
+	stopKeeping := c.keepLease(l)
 	defer func() {
 		if err != nil {
+			stopKeeping()
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 			defer cancel()
 			if undone := l.on.Erase(undo); undone != nil {
@@ -86,7 +93,6 @@ func (c *Control) begin(ctx context.Context, check *preflight, infos [2]Info, to
 	c.mu.Lock()
 	c.infos, c.plan, c.journal, c.state, c.gauges.preflight = infos, check.plan, j, to, check.warnings
 	c.mu.Unlock()
-	c.keepLease(l)
 	c.employ(e)
 	return nil
 }

@@ -59,7 +59,7 @@ type catalog struct {
 	byID     map[string]*mapping
 	byTarget map[Namespace]string
 	indexes  map[string]map[string]*indexRecord // by mapping and name
-	building map[string]*sync.Mutex             // held while a mapping's indexes are made
+	building map[string]held                    // while a mapping's indexes are made
 }
 
 func newCatalog(cfg EngineConfig, retry *retrier) *catalog {
@@ -76,7 +76,7 @@ func (c *catalog) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.byID, c.byTarget = map[string]*mapping{}, map[Namespace]string{}
-	c.indexes, c.building = map[string]map[string]*indexRecord{}, map[string]*sync.Mutex{}
+	c.indexes, c.building = map[string]map[string]*indexRecord{}, map[string]held{}
 }
 
 // maxRecords bounds what is put into metadata at once.
@@ -190,11 +190,11 @@ func (c *catalog) all() []*mapping {
 }
 
 // build returns the lock that is held while indexes of a mapping are made.
-func (c *catalog) build(id string) *sync.Mutex {
+func (c *catalog) build(id string) held {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.building[id] == nil {
-		c.building[id] = &sync.Mutex{}
+		c.building[id] = newHeld()
 	}
 	return c.building[id]
 }

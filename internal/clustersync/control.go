@@ -29,7 +29,8 @@ type Control struct {
 	plan    *Plan    // nil before /start
 	journal *Journal // likewise; on the destination
 	leases  [2]*lease
-	work    *work // nil while no engine runs
+	work    *work         // nil while no engine runs
+	turning chan struct{} // of the last reverse: closed when it is over; nil if there was none
 	last    Snapshot
 	gauges  gauges
 }
@@ -119,10 +120,20 @@ func (c *Control) Run(ctx context.Context) error {
 func (c *Control) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if w := c.working(); w != nil {
+	c.mu.Lock()
+	w, turning := c.work, c.turning
+	c.mu.Unlock()
+	var ends []chan struct{}
+	if turning != nil {
+		ends = append(ends, turning)
+	}
+	if w != nil {
 		w.cancel(ErrStopped)
+		ends = append(ends, w.done)
+	}
+	for _, end := range ends {
 		select {
-		case <-w.done:
+		case <-end:
 		case <-ctx.Done():
 			c.log.Warn("The engine did not stop in time")
 			return // the leases must expire: there may still be writes

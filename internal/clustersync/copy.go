@@ -268,8 +268,10 @@ func (e *Engine) remake(ctx context.Context, m *mapping) error {
 	}
 	// Indexes that were there are gone with it.
 	lock := e.catalog.build(m.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
 	var built []*indexRecord
 	for _, x := range e.catalog.indexesOf(m.ID) {
 		if x.built() {
@@ -292,7 +294,7 @@ func (e *Engine) copyIn(ctx context.Context, ev Event) error {
 	}
 	indexes := coll.Indexes
 	coll.Namespace = ev.To
-	if err := e.applyDrop(ctx, m); err != nil { // what an interrupted copy left
+	if err := e.dropForCopy(ctx, m); err != nil {
 		return err
 	}
 	if m, err = e.catalog.newMapping(coll); err != nil {
@@ -321,6 +323,28 @@ func (e *Engine) copyIn(ctx context.Context, ev Event) error {
 		return err
 	}
 	return e.applyCreateIndexes(ctx, Event{Op: OpCreateIndexes, Ref: coll.Ref, Indexes: indexes})
+}
+
+// dropForCopy drops what an interrupted copy left on the destination, or what has the old name there. The mapping stays until the new one takes its
+// place, for it says that the copy is under way.
+func (e *Engine) dropForCopy(ctx context.Context, m *mapping) error {
+	if m == nil {
+		return nil
+	}
+	lock := e.catalog.build(m.ID)
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
+	err := e.retries.do(ctx, "drop "+m.Destination.String(), func() error { return e.cfg.Destination.Drop(ctx, m.Destination) })
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, x := range e.catalog.indexesOf(m.ID) {
+		names = append(names, x.ID.Name)
+	}
+	return e.catalog.removeIndexes(ctx, m.ID, names...)
 }
 
 // findOnSource looks a collection up as it is now.

@@ -107,8 +107,10 @@ func (e *Engine) applyDrop(ctx context.Context, m *mapping) error {
 		return nil
 	}
 	lock := e.catalog.build(m.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
 	// Dropped first and forgotten then: after a crash between the two the event comes again.
 	err := e.retries.do(ctx, "drop "+m.Destination.String(), func() error { return e.cfg.Destination.Drop(ctx, m.Destination) })
 	if err != nil {
@@ -166,7 +168,22 @@ func (e *Engine) applyRename(ctx context.Context, ev Event) error {
 	case m == nil:
 		return e.copyIn(ctx, ev)
 	}
-	return e.rename(ctx, m, ev.To, to)
+	err = e.rename(ctx, m, ev.To, to)
+	if errors.Is(err, ErrUnsupported) {
+		return e.renameByCopy(ctx, m, ev)
+	}
+	return err
+}
+
+// renameByCopy is for a destination whose collections keep their names: what has the new name is copied anew. The record that says so comes
+// first: after a crash the event finds a copy under way, and does it again.
+func (e *Engine) renameByCopy(ctx context.Context, m *mapping, ev Event) error {
+	copying := *m
+	copying.Moving, copying.Copying = nil, true
+	if err := e.catalog.put(ctx, &copying); err != nil {
+		return err
+	}
+	return e.copyIn(ctx, ev)
 }
 
 // applyDropTarget drops the collection that gave way to a renamed one, wherever it is on the destination.
@@ -194,8 +211,10 @@ func (e *Engine) renameByName(ctx context.Context, ev Event) error {
 // rename moves a collection on the destination. What is about to be done is recorded, so that it is known after a crash who did it.
 func (e *Engine) rename(ctx context.Context, m *mapping, source, to Namespace) error {
 	lock := e.catalog.build(m.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
 	moving := *m
 	moving.Moving = &to
 	if err := e.catalog.put(ctx, &moving); err != nil {

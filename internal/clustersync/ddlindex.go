@@ -21,8 +21,10 @@ func (e *Engine) applyCreateIndexes(ctx context.Context, ev Event) error {
 		return nil
 	}
 	lock := e.catalog.build(m.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
 	var fresh []*indexRecord
 	for _, spec := range ev.Indexes {
 		// An index of that name is the same one, or newer, from the listing: later events put things right.
@@ -39,8 +41,10 @@ func (e *Engine) applyDropIndexes(ctx context.Context, ev Event) error {
 		return nil
 	}
 	lock := e.catalog.build(m.ID)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return err
+	}
+	defer lock.unlock()
 	for _, spec := range ev.Indexes {
 		name := indexName(spec)
 		if name == "" || name == "_id_" {

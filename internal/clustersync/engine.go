@@ -24,6 +24,7 @@ type Engine struct {
 
 	verifier *Verifier // nil: verification is off
 	hot      hotDocs
+	seen     hotSeen
 
 	commitOnce sync.Once
 	commitOn   chan struct{} // closed when the journal says COMMITTING

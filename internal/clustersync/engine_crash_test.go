@@ -63,7 +63,8 @@ func TestEngineCrash(t *testing.T) {
 
 func crash(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 3))
-	s := newSync(t, clustertest.Options{}, func(s *syncRun) { s.plan.Verification = seed%2 == 0 })
+	opts := clustertest.Options{NoRename: seed%3 == 1}
+	s := newSync(t, opts, func(s *syncRun) { s.plan.Verification = seed%2 == 0 })
 	fill(t, s.src())
 	w := newWriter(s.src(), seed)
 	for direction := range 2 {

@@ -19,7 +19,7 @@ func TestGuards(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		before, after := rapid.IntRange(0, 25).Draw(rt, "before the listing"), rapid.IntRange(0, 25).Draw(rt, "after")
-		opts := clustertest.Options{OplogStyle: rapid.Bool().Draw(rt, "oplog")}
+		opts := clustertest.Options{OplogStyle: rapid.Bool().Draw(rt, "oplog"), NoRename: rapid.Bool().Draw(rt, "no rename")}
 		synctest.Test(t, func(t *testing.T) {
 			s := newSync(t, opts, func(s *syncRun) { s.plan.Verification = false })
 			random := rand.New(rand.NewPCG(seed, 1))

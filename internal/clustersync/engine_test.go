@@ -357,3 +357,16 @@ func TestEngine(t *testing.T) {
 		}
 	})
 }
+
+// pause is a call that takes its time.
+func pause(ctx context.Context) {
+	t := time.NewTimer(20 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// tick lets a little time pass.
+func tick() { <-time.After(10 * time.Millisecond) }

@@ -217,11 +217,7 @@ func TestDocumentFilter(t *testing.T) {
 		{`{"$binary":{"base64":"AAE=","subType":"00"}}`, `{"f":{"$binary":{"base64":"AAE=","subType":"05"}}}`, false},
 		{`1,"b"`, `{"f":"b"}`, true},
 	} {
-		var values []bson.RawValue
-		for _, v := range mustValues(t, tt.wanted) {
-			values = append(values, v)
-		}
-		f := newFilter(t, FilterSpec{Documents: &DocumentFilter{Field: "f", Values: values}})
+		f := newFilter(t, FilterSpec{Documents: &DocumentFilter{Field: "f", Values: mustValues(t, tt.wanted)}})
 		if got := f.Keeps(Document{Format: MongoDB, Body: extJSON(t, tt.doc)}); got != tt.keeps {
 			t.Errorf("%s of %s: %t", tt.wanted, tt.doc, got)
 		}

@@ -2,6 +2,9 @@ package clustersync
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -40,18 +43,76 @@ func (h hotDocs) has(ns Namespace, k Key) bool {
 	return ok
 }
 
-// copyHotDocs makes the hot documents on the destination what they are on the source.
+// hotCollection of the metadata holds the hot documents that have changed, by their keys as the source writes them down.
+const hotCollection = "hotDocuments"
+
+// hotSeen are those documents.
+type hotSeen struct {
+	mu   sync.Mutex
+	keys map[hotID]Key
+}
+
+type hotID struct {
+	Collection string `bson:"collUUID"`
+	Key        string `bson:"key"`
+}
+
+type hotRecord struct {
+	ID  hotID    `bson:"_id"`
+	Raw bson.Raw `bson:"raw"`
+}
+
+// loadHot reads which hot documents have changed.
+func (e *Engine) loadHot(ctx context.Context) error {
+	e.seen.mu.Lock()
+	defer e.seen.mu.Unlock()
+	e.seen.keys = map[hotID]Key{}
+	return e.retries.do(ctx, "read the hot documents", func() error {
+		return e.journal.meta.All(ctx, hotCollection, func(raw bson.Raw) error {
+			var r hotRecord
+			if err := bson.Unmarshal(raw, &r); err != nil {
+				return fmt.Errorf("decode a hot document: %w", err)
+			}
+			e.seen.keys[r.ID] = Key{ID: r.ID.Key, Raw: slices.Clone(r.Raw)}
+			return nil
+		})
+	})
+}
+
+// noteHot remembers that a hot document has changed, before the checkpoint can pass the change.
+func (e *Engine) noteHot(ctx context.Context, m *mapping, k Key) error {
+	e.seen.mu.Lock()
+	defer e.seen.mu.Unlock()
+	id := hotID{m.ID, k.ID}
+	if _, ok := e.seen.keys[id]; ok {
+		return nil
+	}
+	err := e.retries.do(ctx, "store a hot document", func() error {
+		return e.journal.meta.Put(ctx, e.journal.fence(), hotCollection, hotRecord{id, k.Raw})
+	})
+	if err == nil {
+		e.seen.keys[id] = k
+	}
+	return err
+}
+
+// copyHotDocs makes the hot documents that have changed on the destination what they are on the source.
 func (e *Engine) copyHotDocs(ctx context.Context) error {
-	for _, m := range e.catalog.all() {
-		var keys []Key
-		for id, raw := range e.hot[m.Origin] {
-			keys = append(keys, Key{ID: id, Raw: raw})
-		}
-		if len(keys) == 0 || m.Type == View {
+	e.seen.mu.Lock()
+	keys := map[string][]Key{}
+	for id, k := range e.seen.keys {
+		keys[id.Collection] = append(keys[id.Collection], k)
+	}
+	e.seen.mu.Unlock()
+	for id, all := range keys {
+		m := e.catalog.get(id)
+		if m == nil {
 			continue
 		}
-		if err := e.copyHot(ctx, m, keys); err != nil {
-			return err
+		for part := range slices.Chunk(all, e.limits().BatchDocs) {
+			if err := e.copyHot(ctx, m, part); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -69,11 +130,7 @@ func (e *Engine) copyHot(ctx context.Context, m *mapping, keys []Key) error {
 		if !e.cfg.Plan.Filter.Keeps(d) {
 			d.Body = nil
 		}
-		// A document is written under its own key, which may have the fields of a shard key besides.
-		if d.Body == nil || d.Key.Raw == nil {
-			d.Key = keys[i]
-		}
-		d.Format = e.cfg.Source.Kind()
+		d.Key, d.Format = keys[i], e.cfg.Source.Kind()
 		intents[i] = Intent{Doc: d}
 	}
 	err = e.retries.do(ctx, "write hot documents", func() error {

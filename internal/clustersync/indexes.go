@@ -100,8 +100,10 @@ func (e *Engine) buildIndexesOf(ctx context.Context, id string) error {
 // buildBatch makes a few indexes of a mapping. DDL on the collection waits for it, and is seen before the next batch.
 func (e *Engine) buildBatch(ctx context.Context, id string) (more bool, err error) {
 	lock := e.catalog.build(id)
-	lock.Lock()
-	defer lock.Unlock()
+	if err := lock.lock(ctx); err != nil {
+		return false, err
+	}
+	defer lock.unlock()
 	m := e.catalog.get(id)
 	if m == nil || m.Type == View || !m.Made {
 		return false, nil

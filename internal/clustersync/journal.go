@@ -81,14 +81,14 @@ type Journal struct {
 	meta  Metadata
 	fence func() int64
 
-	write sync.Mutex // held over a write, so that records are written in the order of their changes
+	write held // over a write, so that records are written in the order of their changes
 	mu    sync.Mutex
 	rec   Resume
 }
 
 // OpenJournal reads the record of an instance; found is false if there is none, and a new one begins, which is stored by the first Update.
 func OpenJournal(ctx context.Context, meta Metadata, fence func() int64, instance string) (j *Journal, found bool, err error) {
-	j = &Journal{meta: meta, fence: fence, rec: Resume{ID: instance, Phase: PhaseNone}}
+	j = newJournal(meta, fence, instance)
 	var rec Resume
 	switch err := meta.Get(ctx, resumeCollection, instance, &rec); {
 	case errors.Is(err, ErrNotFound):
@@ -98,6 +98,10 @@ func OpenJournal(ctx context.Context, meta Metadata, fence func() int64, instanc
 	}
 	j.rec = rec
 	return j, true, nil
+}
+
+func newJournal(meta Metadata, fence func() int64, instance string) *Journal {
+	return &Journal{meta: meta, fence: fence, write: newHeld(), rec: Resume{ID: instance, Phase: PhaseNone}}
 }
 
 // Get returns the record as it is now.
@@ -111,8 +115,10 @@ func (j *Journal) Get() Resume {
 
 // Update changes the record and stores it. If it cannot be stored it stays as it was.
 func (j *Journal) Update(ctx context.Context, change func(*Resume)) error {
-	j.write.Lock()
-	defer j.write.Unlock()
+	if err := j.write.lock(ctx); err != nil {
+		return err
+	}
+	defer j.write.unlock()
 	next := j.Get()
 	change(&next)
 	if err := j.meta.Put(ctx, j.fence(), resumeCollection, next); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"golang.org/x/sync/errgroup"
@@ -52,7 +51,6 @@ func (e *Engine) partitionAll(ctx context.Context) error {
 	if err := e.deletePartitions(ctx, old); err != nil {
 		return err
 	}
-	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, e.limits().CopyReaders))
 	for _, m := range e.catalog.all() {
@@ -64,8 +62,6 @@ func (e *Engine) partitionAll(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("partition %s: %w", m.Source, err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
 			return e.putPartitions(gctx, parts...)
 		})
 	}

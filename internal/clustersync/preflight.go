@@ -169,12 +169,8 @@ func someOf(names []string) string {
 
 // empty: the destination holds no user data, and no records of any sync.
 func (p *preflight) empty(ctx context.Context) error {
-	there, err := p.dst.Metadata().Exists(ctx)
-	if err != nil {
-		return fmt.Errorf("look for records of a sync: %w", err)
-	}
-	if there {
-		return Errorf(MetadataConflict, "the destination holds the records of another sync; drop them, and what it had migrated, to start over")
+	if err := p.noRecords(ctx); err != nil {
+		return err
 	}
 	if len(p.dstInfo.UserDatabases) > 0 && !p.plan.PreExistingDestination {
 		return Errorf(DestinationNotEmpty, "the destination holds data: %s", someOf(p.dstInfo.UserDatabases))
@@ -188,6 +184,18 @@ func (p *preflight) empty(ctx context.Context) error {
 	})
 	if len(foreign) > 0 {
 		return Errorf(MetadataConflict, "the destination holds the records of another sync, in %s", someOf(foreign))
+	}
+	return nil
+}
+
+// noRecords of a sync may be on the destination.
+func (p *preflight) noRecords(ctx context.Context) error {
+	there, err := p.dst.Metadata().Exists(ctx)
+	if err != nil {
+		return fmt.Errorf("look for records of a sync: %w", err)
+	}
+	if there {
+		return Errorf(MetadataConflict, "the destination holds the records of another sync; drop them, and what it had migrated, to start over")
 	}
 	return nil
 }

@@ -140,6 +140,9 @@ func (c *Control) restore(ctx context.Context, infos [2]Info, found *records) er
 	if found == nil || found.on != on {
 		return Errorf(MetadataConflict, "another process has moved the sync on while this one was starting")
 	}
+	// No call may come between the state and the work that belongs to it.
+	c.calling.Lock()
+	defer c.calling.Unlock()
 	c.mu.Lock()
 	c.plan, c.journal, c.state = found.plan, found.journal, found.state
 	c.mu.Unlock()
@@ -156,14 +159,17 @@ func (c *Control) restore(ctx context.Context, infos [2]Info, found *records) er
 	return nil
 }
 
-// keepLease renews a lease as long as the process lives; the job fails if it is lost.
-func (c *Control) keepLease(l *lease) {
+// keepLease renews a lease as long as the process lives, or until stop is called, which waits for it; the job fails if it is lost.
+func (c *Control) keepLease(l *lease) (stop func()) {
 	c.mu.Lock()
-	life := c.life
+	ctx, cancel := context.WithCancel(c.life)
 	c.mu.Unlock()
+	done := make(chan struct{})
 	go func() {
-		if err := l.keep(life); err != nil {
+		defer close(done)
+		if err := l.keep(ctx); err != nil {
 			c.fail(err)
 		}
 	}()
+	return func() { cancel(); <-done }
 }

@@ -61,3 +61,20 @@ func (r *retrier) until(ctx context.Context, what string, most time.Duration, fn
 func endedByContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrStopped)
 }
+
+// held is a lock that is held over calls to a cluster, so whoever waits for it does so until its context ends. Its zero value cannot be used.
+type held chan struct{}
+
+func newHeld() held { return make(held, 1) }
+
+// lock takes the lock; unlock is to be called if there is no error.
+func (h held) lock(ctx context.Context) error {
+	select {
+	case h <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h held) unlock() { <-h }

@@ -104,7 +104,7 @@ func (r Reversal) handOver(ctx context.Context, e *Engine) (*Journal, error) {
 	}
 	old := e.journal.Get()
 	meta := r.Source.Metadata()
-	for _, name := range []string{uuidMapCollection, indexCollection, partitionCollection} {
+	for _, name := range []string{uuidMapCollection, indexCollection, partitionCollection, hotCollection} {
 		if err := r.clear(ctx, e, meta, name); err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (r Reversal) handOver(ctx context.Context, e *Engine) (*Journal, error) {
 	if err := invert(ctx, e.catalog, inverted); err != nil {
 		return nil, err
 	}
-	j := &Journal{meta: meta, fence: r.Fence, rec: Resume{ID: old.ID}}
+	j := newJournal(meta, r.Fence, old.ID)
 	next := Resume{
 		ID: old.ID, State: job.SyncReversing.String(), Phase: PhaseApply, Epoch: old.Epoch + 1, Swapped: old.Swapped, Received: true,
 		T0: old.R0, Listed: true, CRUD: old.R0, CRUDTime: old.R0.Time, DDLTime: old.R0.Time, Drained: true, BlockDestination: true,

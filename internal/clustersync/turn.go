@@ -62,10 +62,13 @@ func (c *Control) reversal() reversal {
 // turn swaps the direction in the background (spec §14.2). The state is REVERSING, on record, until the swap is complete; a process that is
 // killed on the way does it again.
 func (c *Control) turn() {
+	done := make(chan struct{})
 	c.mu.Lock()
 	life := c.life
+	c.turning = done
 	c.mu.Unlock()
 	go func() {
+		defer close(done)
 		if err := c.swap(life); err != nil && life.Err() == nil {
 			c.fail(fmt.Errorf("reverse: %w", err))
 		}
@@ -90,6 +93,9 @@ func (c *Control) swap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// No call may come between the state and the work that belongs to it.
+	c.calling.Lock()
+	defer c.calling.Unlock()
 	c.mu.Lock()
 	c.journal, c.state, c.last = j, next, Snapshot{}
 	c.mu.Unlock()

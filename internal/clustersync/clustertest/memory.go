@@ -35,6 +35,7 @@ type Options struct {
 	// NoIndexChanges has ModifyIndex and Modify answer ErrUnsupported.
 	NoIndexChanges bool
 	NoDelta        bool
+	NoRename       bool // Rename answers ErrUnsupported, as with tidegate
 	NoBlock        bool // BlockWrites answers ErrUnsupported
 	// Info changes what Inspect says.
 	Info func(*clustersync.Info)

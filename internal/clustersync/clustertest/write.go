@@ -25,7 +25,12 @@ func (m *Memory) Drop(ctx context.Context, ns clustersync.Namespace) error {
 
 // Rename implements clustersync.Destination.
 func (m *Memory) Rename(ctx context.Context, from, to clustersync.Namespace) error {
-	return m.ddl(ctx, "Rename", from, func(s *server) error { return s.rename(from, to, false) })
+	return m.ddl(ctx, "Rename", from, func(s *server) error {
+		if s.opts.NoRename {
+			return clustersync.ErrUnsupported
+		}
+		return s.rename(from, to, false)
+	})
 }
 
 // Modify implements clustersync.Destination.

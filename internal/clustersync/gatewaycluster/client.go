@@ -27,9 +27,6 @@ const (
 	maxReason     = 500 // of a server's words in an error
 )
 
-// tries are the pauses before a request that failed in a way that may pass is made again.
-var tries = [...]time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second}
-
 // bypassHeader has the sync's writes pass the write block.
 const bypassHeader = "Tidegate-Bypass-Write-Block"
 
@@ -38,7 +35,9 @@ type client struct {
 	addr address
 	http *http.Client
 	log  *slog.Logger
-	at   atomic.Uint32 // the host that is asked
+	// pauses are made before a request that failed in a way that may pass is made again.
+	pauses []time.Duration
+	at     atomic.Uint32 // the host that is asked
 }
 
 // apiError is an answer that is an error.
@@ -87,11 +86,11 @@ type call struct {
 func (c *client) open(ctx context.Context, r call) (io.ReadCloser, http.Header, error) {
 	for try := 0; ; try++ {
 		body, header, err := c.once(ctx, r)
-		if err == nil || !errors.Is(err, clustersync.ErrUnreachable) || try == len(tries) || ctx.Err() != nil {
+		if err == nil || !errors.Is(err, clustersync.ErrUnreachable) || try >= len(c.pauses) || ctx.Err() != nil {
 			return body, header, err
 		}
 		c.at.Add(1)
-		if err := pause(ctx, tries[try]); err != nil {
+		if err := pause(ctx, c.pauses[try]); err != nil {
 			return nil, nil, err
 		}
 	}

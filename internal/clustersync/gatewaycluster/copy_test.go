@@ -39,10 +39,8 @@ func readAll(t testing.TB, c clustersync.Cluster, ns clustersync.Namespace) []cl
 // copyAll makes a collection on dst and copies all documents, the way an initial sync does.
 func copyAll(t testing.TB, src, dst clustersync.Cluster, ns clustersync.Namespace) {
 	t.Helper()
-	colls, err := src.List(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var colls []clustersync.Collection
+	patient(t, func() (err error) { colls, err = src.List(t.Context()); return err })
 	for _, c := range colls {
 		if c.Namespace == ns {
 			if err := dst.Create(t.Context(), c); err != nil && !errors.Is(err, clustersync.ErrExists) {
@@ -58,16 +56,13 @@ func copyAll(t testing.TB, src, dst clustersync.Cluster, ns clustersync.Namespac
 // follow applies the changes of a source to a destination (none, if that is nil) until the stream has come to mark. It returns the DDL events.
 func follow(t testing.TB, src, dst clustersync.Cluster, from, mark clustersync.Position) (ddl []clustersync.Event, at clustersync.Position) {
 	t.Helper()
-	stream, err := src.Changes(t.Context(), from)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var stream clustersync.Stream
+	patient(t, func() (err error) { stream, err = src.Changes(t.Context(), from); return err })
 	at = from
 	for !src.Reached(at, mark) {
-		events, now, err := stream.Next(t.Context(), 5*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var events []clustersync.Event
+		var now clustersync.Position
+		patient(t, func() (err error) { events, now, err = stream.Next(t.Context(), 5*time.Second); return err })
 		touched := map[clustersync.Ref]map[string]clustersync.Key{}
 		for _, e := range events {
 			switch {
@@ -111,12 +106,16 @@ func applyTouched(t testing.TB, src, dst clustersync.Cluster, touched map[cluste
 	for ref, byID := range touched {
 		delete(touched, ref)
 		keys := slices.Collect(maps.Values(byID))
-		docs, err := src.Fetch(t.Context(), ref, keys)
+		var docs []clustersync.Document
+		var err error
+		patient(t, func() error {
+			if docs, err = src.Fetch(t.Context(), ref, keys); errors.Is(err, clustersync.ErrGone) {
+				return nil
+			}
+			return err
+		})
 		if errors.Is(err, clustersync.ErrGone) {
 			continue
-		}
-		if err != nil {
-			t.Fatal(err)
 		}
 		intents := make([]clustersync.Intent, len(docs))
 		for i, d := range docs {

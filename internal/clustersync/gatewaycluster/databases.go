@@ -51,10 +51,10 @@ func (c *Cluster) instance(ctx context.Context, db string) (i instance, err erro
 		if i.State == "" || i.State == "Online" {
 			return i, nil
 		}
-		if try == len(tries) {
+		if try >= len(c.client.pauses) {
 			return i, fmt.Errorf("database %q is %s: %w", db, strings.ToLower(i.State), clustersync.ErrUnreachable)
 		}
-		if err := pause(ctx, tries[try]); err != nil {
+		if err := pause(ctx, c.client.pauses[try]); err != nil {
 			return i, err
 		}
 	}

@@ -35,6 +35,10 @@ func (c *Cluster) Create(ctx context.Context, coll clustersync.Collection) error
 			break
 		}
 	}
+	if err == nil {
+		// One that somebody took out of its database comes back with its documents.
+		err = c.empty(ctx, coll.Namespace)
+	}
 	if err != nil {
 		return fmt.Errorf("create %s: %w", coll.Namespace, err)
 	}
@@ -194,20 +198,15 @@ func (c *Cluster) Modify(_ context.Context, ns clustersync.Namespace, _ bson.Raw
 	return fmt.Errorf("modify %s: %w", ns, clustersync.ErrUnsupported)
 }
 
-// errNoIndexes is told of each index once.
+// errNoIndexes is why an index is not made.
 var errNoIndexes = fmt.Errorf("tidegate has no indexes of its users: %w", clustersync.ErrUnsupported)
 
-// CreateIndexes makes none, and says so once for each.
-func (c *Cluster) CreateIndexes(_ context.Context, ns clustersync.Namespace, specs []bson.Raw) ([]clustersync.RefusedIndex, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var refused []clustersync.RefusedIndex
-	for _, spec := range specs {
+// CreateIndexes makes none, and says so each time: whoever asks again, after a crash, must know again.
+func (c *Cluster) CreateIndexes(_ context.Context, _ clustersync.Namespace, specs []bson.Raw) ([]clustersync.RefusedIndex, error) {
+	refused := make([]clustersync.RefusedIndex, len(specs))
+	for i, spec := range specs {
 		name, _ := spec.Lookup("name").StringValueOK()
-		if key := ns.String() + "\x00" + name; !c.refused[key] {
-			c.refused[key] = true
-			refused = append(refused, clustersync.RefusedIndex{Name: name, Err: errNoIndexes})
-		}
+		refused[i] = clustersync.RefusedIndex{Name: name, Err: errNoIndexes}
 	}
 	return refused, nil
 }

@@ -13,9 +13,8 @@ import (
 
 // entry is a line of a feed.
 type entry struct {
-	seq     uint64
-	id      string
-	deleted bool
+	seq uint64
+	id  string
 }
 
 // event says that the document was touched: what it is now is fetched. A tombstone is fetched as well, for it goes along.
@@ -31,9 +30,8 @@ func (e entry) event(ref clustersync.Ref) clustersync.Event {
 func (c *Cluster) feed(ctx context.Context, ns clustersync.Namespace, since uint64) ([]entry, error) {
 	var answer struct {
 		Results []struct {
-			Seq     json.RawMessage `json:"seq"`
-			ID      string          `json:"id"`
-			Deleted bool            `json:"deleted"`
+			Seq json.RawMessage `json:"seq"`
+			ID  string          `json:"id"`
 		} `json:"results"`
 	}
 	query := url.Values{"since": {strconv.FormatUint(since, 10)}, "limit": {strconv.Itoa(feedEntries)}, "style": {"all_docs"}}
@@ -46,7 +44,7 @@ func (c *Cluster) feed(ctx context.Context, ns clustersync.Namespace, since uint
 		if err != nil { // an administrator's feed has plain sequences
 			return nil, fmt.Errorf("read changes of %s: sequence %s is no number", ns, cut(string(r.Seq), 50))
 		}
-		out = append(out, entry{seq, r.ID, r.Deleted})
+		out = append(out, entry{seq, r.ID})
 	}
 	return out, nil
 }

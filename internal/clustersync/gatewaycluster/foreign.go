@@ -169,7 +169,7 @@ func (c *Cluster) currents(ctx context.Context, ns clustersync.Namespace, edits 
 		switch {
 		case err == nil && len(out) != len(ids):
 			return nil, fmt.Errorf("read %s: %d rows for %d keys", ns, len(out), len(ids))
-		case err == nil || try >= len(tries) || isFinal(err) || ctx.Err() != nil:
+		case err == nil || try >= len(c.client.pauses) || isFinal(err) || ctx.Err() != nil:
 			return out, err
 		}
 	}

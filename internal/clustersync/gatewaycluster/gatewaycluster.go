@@ -25,6 +25,8 @@ type Options struct {
 	TLS *tls.Config
 	// Poll is how often databases and collections are looked for; DefaultPoll if 0.
 	Poll time.Duration
+	// Pauses are made before a request that failed in a way that may pass is made again; a second and a half in all if nil.
+	Pauses []time.Duration
 	// Warn is told what the sync does not carry over, in words for people and without contents of documents, once for each kind of thing. Nil: it
 	// goes to Log.
 	Warn func(string)
@@ -48,7 +50,6 @@ type Cluster struct {
 	mu      sync.Mutex
 	blocked bool             // BlockWrites was asked for: databases that are made are blocked, too
 	sizes   map[string]sizes // what Partition counted, by UUID
-	refused map[string]bool  // indexes whose refusal was told
 }
 
 var _ clustersync.Cluster = (*Cluster)(nil)
@@ -66,6 +67,9 @@ func Open(_ context.Context, uri string, opts Options) (*Cluster, error) {
 	if opts.Poll <= 0 {
 		opts.Poll = DefaultPoll
 	}
+	if opts.Pauses == nil {
+		opts.Pauses = []time.Duration{50 * time.Millisecond, 250 * time.Millisecond, time.Second}
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -74,8 +78,8 @@ func Open(_ context.Context, uri string, opts Options) (*Cluster, error) {
 		ResponseHeaderTimeout: headerTimeout,
 	}
 	c := &Cluster{
-		opts: opts, client: &client{addr: addr, http: &http.Client{Transport: transport}, log: opts.Log},
-		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{}, refused: map[string]bool{},
+		opts: opts, client: &client{addr: addr, http: &http.Client{Transport: transport}, log: opts.Log, pauses: opts.Pauses},
+		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{},
 	}
 	c.meta = newMetadata(c)
 	return c, nil

@@ -11,20 +11,19 @@ import (
 
 // look compares the databases and collections that there are with those that were there, and gives the difference as events. It is also how a
 // database that was deleted and made anew is noticed: all its collections are dropped and made.
-func (s *stream) look(ctx context.Context) ([]clustersync.Event, error) {
+func (s *stream) look(ctx context.Context) error {
 	now, err := s.c.look(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	at := timestamp(time.Unix(0, now.Listed))
-	var events []clustersync.Event
 	for _, db := range slices.Sorted(maps.Keys(s.at.Databases)) {
 		was := s.at.Databases[db]
 		is, there := now.Databases[db]
 		another := !there || is.Instance != was.Instance
 		for _, name := range slices.Sorted(maps.Keys(was.Collections)) {
 			if _, kept := is.Collections[name]; another || !kept {
-				events = append(events, clustersync.Event{Op: clustersync.OpDrop, Ref: refOf(db, name, was), Time: at})
+				s.pending = append(s.pending, clustersync.Event{Op: clustersync.OpDrop, Ref: refOf(db, name, was), Time: at})
 				delete(was.Collections, name)
 			}
 		}
@@ -46,18 +45,18 @@ func (s *stream) look(ctx context.Context) ([]clustersync.Event, error) {
 			}
 			coll, ok, err := s.c.collection(ctx, db, name, is)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if !ok {
 				continue // gone already: the next look sees it
 			}
-			events = append(events, clustersync.Event{Op: clustersync.OpCreate, Ref: coll.Ref, Time: at, Collection: coll})
+			s.pending = append(s.pending, clustersync.Event{Op: clustersync.OpCreate, Ref: coll.Ref, Time: at, Collection: coll})
 			was.Collections[name] = 0
 			delete(s.reached, db)
 		}
 	}
 	s.at.Listed = now.Listed
-	return events, nil
+	return nil
 }
 
 func refOf(db, name string, at dbPlace) clustersync.Ref {

@@ -115,7 +115,7 @@ func (c *Cluster) Read(ctx context.Context, ref clustersync.Ref, r clustersync.R
 			return b.add(ctx, r)
 		})
 		switch {
-		case err != nil && b.failed == nil && n > 0 && try < len(tries) && ctx.Err() == nil && !isFinal(err):
+		case err != nil && b.failed == nil && n > 0 && try < len(c.client.pauses) && ctx.Err() == nil && !isFinal(err):
 			try++ // the answer broke off: go on behind what has come
 			continue
 		case err != nil:
@@ -238,7 +238,7 @@ func (c *Cluster) fetch(ctx context.Context, ns clustersync.Namespace, ids []str
 		switch {
 		case err == nil && len(out) != len(ids):
 			return nil, fmt.Errorf("read %s: %d rows for %d keys", ns, len(out), len(ids))
-		case err == nil || try >= len(tries) || isFinal(err) || ctx.Err() != nil:
+		case err == nil || try >= len(c.client.pauses) || isFinal(err) || ctx.Err() != nil:
 			return out, err
 		}
 	}

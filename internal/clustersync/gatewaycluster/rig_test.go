@@ -124,6 +124,9 @@ func (r *rig) connect(opts gatewaycluster.Options) *gatewaycluster.Cluster {
 	if opts.Poll == 0 {
 		opts.Poll = 20 * time.Millisecond
 	}
+	if opts.Pauses == nil {
+		opts.Pauses = []time.Duration{time.Millisecond, 20 * time.Millisecond}
+	}
 	c, err := gatewaycluster.Open(r.t.Context(), r.uri(), opts)
 	if err != nil {
 		r.t.Fatal(err)

@@ -90,7 +90,7 @@ func (c *Cluster) rows(ctx context.Context, ns clustersync.Namespace, query url.
 		return fmt.Errorf("read %s: %w", ns, err)
 	}
 	defer answer.Close()
-	if err := eachRow(answer, fn); err != nil {
+	if err := eachRow(answer, MaxDocument, fn); err != nil {
 		var broken *brokenAnswer
 		if errors.As(err, &broken) {
 			return fmt.Errorf("read %s: %w", ns, unreachable(ctx, r.path, broken.err))
@@ -114,17 +114,17 @@ type capped struct {
 
 func (l *capped) Read(p []byte) (int, error) {
 	if l.left <= 0 {
-		return 0, fmt.Errorf("the document after %q is longer than %d bytes: %w", l.last, MaxDocument, clustersync.ErrTooLarge)
+		return 0, fmt.Errorf("the document after %q is too long to be copied (%d bytes are the most): %w", l.last, MaxDocument, clustersync.ErrTooLarge)
 	}
 	n, err := l.r.Read(p[:min(len(p), l.left)])
 	l.left -= n
 	return n, err
 }
 
-// eachRow reads {"rows":[…], …}.
-func eachRow(answer io.Reader, fn func(row) error) error {
+// eachRow reads {"rows":[…], …}, with documents of at most most bytes.
+func eachRow(answer io.Reader, most int, fn func(row) error) error {
 	const readAhead = 1 << 20 // the decoder reads beyond a row
-	limit := &capped{r: answer, left: MaxDocument + readAhead}
+	limit := &capped{r: answer, left: most + readAhead}
 	// A gateway has checked what it stored.
 	d := jsontext.NewDecoder(limit, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	broken := func(err error) error {
@@ -151,7 +151,7 @@ func eachRow(answer io.Reader, fn func(row) error) error {
 		if err := fn(r); err != nil {
 			return err
 		}
-		limit.left, limit.last = MaxDocument+readAhead, r.Key
+		limit.left, limit.last = most+readAhead, r.Key
 	}
 	if kind := d.PeekKind(); kind != ']' && kind != jsontext.KindInvalid {
 		return broken(errors.New("a row that is no object"))

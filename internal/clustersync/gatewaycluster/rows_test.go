@@ -25,7 +25,7 @@ func TestRows(t *testing.T) {
 	const first = `{"rows":[` + "\n" + `{"key":"a","id":"a","value":{"rev":"1-a"},"doc":{"_id":"a"}}`
 	read := func(r io.Reader) (string, error) {
 		var got []string
-		err := eachRow(r, func(r row) error {
+		err := eachRow(r, 100_000, func(r row) error {
 			got = append(got, r.Key+r.ID+r.Error+string(r.Doc))
 			return nil
 		})
@@ -46,7 +46,7 @@ func TestRows(t *testing.T) {
 		t.Errorf("an endless document: %s, %v", got, err)
 	}
 	stop := errors.New("stop")
-	if err := eachRow(strings.NewReader(first), func(row) error { return stop }); !errors.Is(err, stop) {
+	if err := eachRow(strings.NewReader(first), 100_000, func(row) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
 }

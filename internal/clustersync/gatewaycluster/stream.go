@@ -38,6 +38,8 @@ type stream struct {
 	c    *Cluster
 	at   place
 	good time.Time // up to when everything was given
+	// pending are events that at counts as given, and are not yet: an error must not lose them.
+	pending []clustersync.Event
 
 	looked  time.Time         // when databases and collections were last looked for; zero: never
 	reached map[string]uint64 // by database: the sequence up to which all its collections were followed
@@ -46,17 +48,17 @@ type stream struct {
 // Close has nothing to give back: no request stays open.
 func (s *stream) Close(context.Context) error { return nil }
 
-// Next looks for changes until there are some or wait is over.
+// Next looks for changes until there are some or wait is over. After an error that passes it goes on where it was.
 func (s *stream) Next(ctx context.Context, wait time.Duration) ([]clustersync.Event, clustersync.Position, error) {
 	deadline := time.Now().Add(wait)
 	for {
-		events, err := s.turn(ctx)
-		if err != nil {
-			return nil, clustersync.Position{}, fmt.Errorf("follow changes: %w", err)
-		}
+		err := s.turn(ctx)
 		left := time.Until(deadline)
-		if len(events) > 0 || left <= 0 {
-			return s.give(events)
+		switch {
+		case len(s.pending) > 0, err == nil && left <= 0:
+			return s.give()
+		case err != nil:
+			return nil, clustersync.Position{}, fmt.Errorf("follow changes: %w", err)
 		}
 		if err := pause(ctx, min(idlePause, left)); err != nil {
 			return nil, clustersync.Position{}, err
@@ -65,11 +67,13 @@ func (s *stream) Next(ctx context.Context, wait time.Duration) ([]clustersync.Ev
 }
 
 // give puts the position on the last event: those before it come from several feeds, and there is no telling how far each is.
-func (s *stream) give(events []clustersync.Event) ([]clustersync.Event, clustersync.Position, error) {
+func (s *stream) give() ([]clustersync.Event, clustersync.Position, error) {
 	p, err := s.at.position(s.good)
 	if err != nil {
 		return nil, clustersync.Position{}, err
 	}
+	events := s.pending
+	s.pending = nil
 	if len(events) > 0 {
 		events[len(events)-1].At = p
 	}
@@ -77,20 +81,17 @@ func (s *stream) give(events []clustersync.Event) ([]clustersync.Event, clusters
 }
 
 // turn asks once what is new.
-func (s *stream) turn(ctx context.Context) ([]clustersync.Event, error) {
+func (s *stream) turn(ctx context.Context) error {
 	began := time.Now()
-	var events []clustersync.Event
 	if s.looked.IsZero() || began.Sub(s.looked) >= s.c.opts.Poll {
-		made, err := s.look(ctx)
-		if err != nil {
-			return nil, err
+		if err := s.look(ctx); err != nil {
+			return err
 		}
-		events = made
 		s.looked = began
 	}
 	status, err := s.c.status(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	complete := true
 	for _, db := range slices.Sorted(maps.Keys(s.at.Databases)) {
@@ -103,21 +104,20 @@ func (s *stream) turn(ctx context.Context) ([]clustersync.Event, error) {
 		if now.Seq <= s.reached[db] {
 			continue
 		}
-		some, all, err := s.database(ctx, db, now.Seq, batchEvents-len(events))
+		all, err := s.database(ctx, db, now.Seq)
 		if isNotFound(err) {
 			s.looked, complete = time.Time{}, false
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		events = append(events, some...)
 		complete = complete && all
 	}
 	if complete {
 		s.good = began
 	}
-	return events, nil
+	return nil
 }
 
 // dbStatus is a database in /_status.
@@ -149,23 +149,21 @@ func (i instance) belongs(id string) bool {
 	return i.ServerUUID == "" || len(id) >= len(i.ServerUUID) && id[:len(i.ServerUUID)] == i.ServerUUID
 }
 
-// database gives what is new in one database, whose sequence is seq; all says that this was everything up to it.
-func (s *stream) database(ctx context.Context, db string, seq uint64, room int) (events []clustersync.Event, all bool, err error) {
+// database takes in what is new in one database, whose sequence is seq; all says that this was everything up to it.
+func (s *stream) database(ctx context.Context, db string, seq uint64) (all bool, err error) {
 	at := s.at.Databases[db]
-	all = true
 	for _, name := range slices.Sorted(maps.Keys(at.Collections)) {
-		ns := clustersync.Namespace{Database: db, Collection: name}
-		ref := clustersync.Ref{Namespace: ns, UUID: collectionUUID(at.Instance, name)}
+		ref := refOf(db, name, at)
 		for at.Collections[name] < seq {
-			if len(events) >= max(room, 1) {
-				return events, false, nil
+			if len(s.pending) >= batchEvents {
+				return false, nil
 			}
-			entries, err := s.c.feed(ctx, ns, at.Collections[name])
+			entries, err := s.c.feed(ctx, ref.Namespace, at.Collections[name])
 			if err != nil {
-				return nil, false, err
+				return false, err
 			}
 			for _, e := range entries {
-				events = append(events, e.event(ref))
+				s.pending = append(s.pending, e.event(ref))
 				at.Collections[name] = max(at.Collections[name], e.seq)
 			}
 			if len(entries) < feedEntries {
@@ -177,5 +175,5 @@ func (s *stream) database(ctx context.Context, db string, seq uint64, room int) 
 		s.reached = map[string]uint64{}
 	}
 	s.reached[db] = seq
-	return events, all, nil
+	return true, nil
 }

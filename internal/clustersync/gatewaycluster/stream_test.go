@@ -3,7 +3,9 @@ package gatewaycluster_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,11 +16,66 @@ import (
 
 func mark(t testing.TB, c clustersync.Cluster) clustersync.Position {
 	t.Helper()
-	p, err := c.Mark(t.Context())
+	var p clustersync.Position
+	patient(t, func() (err error) { p, err = c.Mark(t.Context()); return err })
+	return p
+}
+
+// patient calls do again, as the engine does, while its error is one that may pass.
+func patient(t testing.TB, do func() error) {
+	t.Helper()
+	var err error
+	for range 100 {
+		if err = do(); !errors.Is(err, clustersync.ErrUnreachable) {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+}
+
+// TestNoEventIsLost: whatever requests of a stream break, it tells everything.
+func TestNoEventIsLost(t *testing.T) {
+	r := newRig(t)
+	c := r.cluster()
+	r.must("PUT", "/db/", `{"scopes":{"_default":{"collections":{"_default":{},"x":{},"y":{}}}}}`)
+	from := mark(t, c)
+	for i := range 30 {
+		for _, ks := range []string{"db", "db._default.x", "db._default.y"} {
+			r.must("PUT", fmt.Sprintf("/%s/d%d", ks, i), `{}`)
+		}
+	}
+	r.must("PUT", "/new/", `{}`)
+	r.must("PUT", "/new/d", `{}`)
+	to := mark(t, c)
+	rng := rand.New(rand.NewPCG(3, 4))
+	var mu sync.Mutex
+	broken := func() fate {
+		mu.Lock()
+		defer mu.Unlock()
+		return []fate{answered, lost, lost, cutShort}[rng.IntN(4)]
+	}
+	r.fault.Store(&broken)
+	defer r.fault.Store(nil)
+	seen := map[string]bool{}
+	var stream clustersync.Stream
+	patient(t, func() (err error) { stream, err = c.Changes(t.Context(), from); return err })
+	for at := from; !c.Reached(at, to); {
+		patient(t, func() error {
+			events, now, err := stream.Next(t.Context(), time.Second)
+			for _, e := range events {
+				seen[fmt.Sprint(e.Op, e.Ref.Namespace, e.Doc.Key.ID)] = true
+			}
+			if err == nil {
+				at = now
+			}
+			return err
+		})
+	}
+	if len(seen) != 3*30+2 {
+		t.Errorf("%d of 92 events", len(seen))
+	}
 }
 
 // words are DDL events for people.

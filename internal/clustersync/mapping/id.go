@@ -164,8 +164,7 @@ func translate(k clustersync.Key, from, to clustersync.Kind) (clustersync.Key, e
 	return clustersync.Key{ID: k.ID, Raw: raw}, err
 }
 
-// KeyText gives a text of a key {"_id": …} of any length that is the same for keys that MongoDB takes for equal.
-func KeyText(key bson.Raw) (string, error) {
+func keyText(key bson.Raw) (string, error) {
 	if !wellFormed(key, 1) {
 		return "", unmappable("_id", "damaged BSON")
 	}

@@ -44,6 +44,9 @@ func DocumentID(key bson.Raw) (id string, exact bool, err error) { return docume
 // KeyOf gives the MongoDB key {"_id": …} of a document ID. Where the ID is not exact it is a key that MongoDB takes for equal.
 func KeyOf(id string) (bson.Raw, error) { return keyOf(id) }
 
+// KeyText gives a text of a key {"_id": …}, of any length, that is the same for keys that MongoDB takes for equal.
+func KeyText(key bson.Raw) (string, error) { return keyText(key) }
+
 // Translate writes a key down as the other kind does. Its ID goes along, since it routes.
 func Translate(k clustersync.Key, from, to clustersync.Kind) (clustersync.Key, error) {
 	return translate(k, from, to)

@@ -95,13 +95,16 @@ func (s *changeStream) Next(ctx context.Context, wait time.Duration) ([]clusters
 		switch {
 		case err == nil && (len(events) > 0 || s.at.Time.After(began) || !time.Now().Before(deadline)):
 			return events, s.at, nil
-		case err == nil:
+		case err == nil && s.cs != nil:
 			trouble, pause = time.Time{}, firstPause/2
 			continue
-		case !s.reopens(err) || ctx.Err() != nil:
+		case err == nil: // the server closes each cursor at once; no hurry
+			err = errClosed
+		}
+		s.close(ctx) // whatever of the batch was read is read again
+		if !s.reopens(err) || ctx.Err() != nil {
 			return nil, s.at, err
 		}
-		s.close(ctx)
 		if trouble.IsZero() {
 			trouble = time.Now()
 		}
@@ -119,8 +122,11 @@ func unreachable(err error) error {
 	return &failure{verb: "read changes", kind: clustersync.ErrUnreachable, err: err, text: err.Error()}
 }
 
+// errClosed: the server has closed the cursor without a word.
+var errClosed = errors.New("the server has closed the cursor")
+
 func (s *changeStream) reopens(err error) bool {
-	return errors.Is(err, clustersync.ErrUnreachable) || hasCode(err, reopening...)
+	return err == errClosed || errors.Is(err, clustersync.ErrUnreachable) || hasCode(err, reopening...)
 }
 
 // batch returns the events of one answer of the server and moves s.at behind them.

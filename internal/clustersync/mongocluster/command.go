@@ -78,7 +78,7 @@ func waitFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// firstBatch returns the documents of an answer with a cursor that fits in one batch, and goes on with the rest if it does not.
+// all returns all documents of an answer with a cursor.
 func (c *Cluster) all(ctx context.Context, verb, db string, cmd any) ([]bson.Raw, error) {
 	var found []bson.Raw
 	err := c.retry(ctx, func() error {
@@ -87,13 +87,23 @@ func (c *Cluster) all(ctx context.Context, verb, db string, cmd any) ([]bson.Raw
 		if err != nil {
 			return c.failed(verb, err)
 		}
-		defer cursor.Close(ctx)
+		defer closeCursor(ctx, cursor)
 		for cursor.Next(ctx) {
 			found = append(found, clone(cursor.Current))
 		}
 		return c.failed(verb, cursor.Err())
 	})
 	return found, err
+}
+
+// closeTimeout is how long a server is given to forget a cursor; it does so by itself later.
+const closeTimeout = time.Second
+
+// closeCursor closes a cursor also when the context has ended.
+func closeCursor(ctx context.Context, cursor *mongo.Cursor) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = cursor.Close(ctx)
 }
 
 func clone(r bson.Raw) bson.Raw { return append(bson.Raw(nil), r...) }

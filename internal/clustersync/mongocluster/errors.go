@@ -53,13 +53,11 @@ func (c *Cluster) failed(verb string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if kind := kindOf(err); kind != nil {
-		return &failure{verb: verb, kind: kind, err: err, text: c.uri.redact(err.Error())}
-	}
-	return &failure{verb: verb, err: err, text: c.uri.redact(err.Error())}
+	text, _, _ := strings.Cut(c.uri.redact(err.Error()), " dup key:") // what follows are values of users
+	return &failure{verb: verb, kind: kindOf(err), err: err, text: text}
 }
 
-// failure is an error of a call. Its text holds no secret of the URI.
+// failure is an error of a call. Its text holds no secret of the URI, and no value of a unique index.
 type failure struct {
 	verb      string
 	kind, err error

@@ -164,8 +164,8 @@ func (s *changeStream) decodeIndexes(ctx context.Context, ch *change, e clusters
 		return e, len(e.Indexes) > 0, nil
 	}
 	e.Op = clustersync.OpCreateIndexes
-	if bare && !s.caps.collectionUUID {
-		if e.Indexes, err = s.c.fullSpecs(ctx, e.Ref.Namespace, e.Indexes); err != nil {
+	if bare {
+		if e.Indexes, err = s.c.fullSpecs(ctx, e.Ref, e.Indexes); err != nil {
 			return e, false, err
 		}
 	}
@@ -177,9 +177,13 @@ func isBare(spec bson.Raw) bool {
 }
 
 // fullSpecs returns the specs with what the listing says of indexes of the same name and key.
-func (c *Cluster) fullSpecs(ctx context.Context, ns clustersync.Namespace, specs []bson.Raw) ([]bson.Raw, error) {
-	listed, err := c.indexes(ctx, ns)
-	if errors.Is(err, clustersync.ErrNotFound) {
+func (c *Cluster) fullSpecs(ctx context.Context, ref clustersync.Ref, specs []bson.Raw) ([]bson.Raw, error) {
+	ns, err := c.find(ctx, ref) // it may have another name by now
+	var listed []bson.Raw
+	if err == nil {
+		listed, err = c.indexes(ctx, ns)
+	}
+	if errors.Is(err, clustersync.ErrNotFound) || errors.Is(err, clustersync.ErrGone) {
 		return specs, nil
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"maps"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -102,7 +103,7 @@ func (s *oplogStream) Next(ctx context.Context, wait time.Duration) ([]clustersy
 
 // step reads what is new and lists the catalog if that is due. Nothing of the stream changes if it fails.
 func (s *oplogStream) step(ctx context.Context) ([]clustersync.Event, error) {
-	entries, err := s.read(ctx)
+	entries, fresh, err := s.read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +119,7 @@ func (s *oplogStream) step(ctx context.Context) ([]clustersync.Event, error) {
 	}
 	events := append(ddl, s.touched(entries, now)...)
 	s.told = now
+	maps.Copy(s.given, fresh)
 	for _, entry := range entries {
 		if t := entryTime(entry); t.After(s.at) {
 			s.at = t
@@ -146,15 +148,15 @@ func (s *oplogStream) position() clustersync.Position {
 	return clustersync.Position{Token: s.told.token(), Time: at}
 }
 
-// read returns entries that were not read before.
-func (s *oplogStream) read(ctx context.Context) ([]bson.Raw, error) {
+// read returns entries that were not given before, and their hashes.
+func (s *oplogStream) read(ctx context.Context) ([]bson.Raw, map[uint64]bson.Timestamp, error) {
 	from := s.from()
 	cursor, err := s.c.client.Database("local").RunCommandCursor(ctx, bson.D{{Key: "find", Value: "oplog.rs"},
 		{Key: "filter", Value: bson.D{{Key: "ts", Value: bson.D{{Key: "$gte", Value: from}}}}}, {Key: "batchSize", Value: maxEntries}, {Key: "readConcern", Value: readMajority}})
 	if err != nil {
-		return nil, s.c.failed("read oplog", err)
+		return nil, nil, s.c.failed("read oplog", err)
 	}
-	defer cursor.Close(context.WithoutCancel(ctx))
+	defer closeCursor(ctx, cursor)
 	var entries []bson.Raw
 	fresh := map[uint64]bson.Timestamp{}
 	reaches := s.at.IsZero()
@@ -169,17 +171,14 @@ func (s *oplogStream) read(ctx context.Context) ([]bson.Raw, error) {
 	}
 	if err := cursor.Err(); err != nil {
 		if hasCode(err, 136, 286) {
-			return nil, historyLostErr()
+			return nil, nil, historyLostErr()
 		}
-		return nil, s.c.failed("read oplog", err)
+		return nil, nil, s.c.failed("read oplog", err)
 	}
 	if !reaches {
-		return nil, historyLostErr() // the entry at which the stream stood is not there any more
+		return nil, nil, historyLostErr() // the entry at which the stream stood is not there any more
 	}
-	for hash, at := range fresh {
-		s.given[hash] = at
-	}
-	return entries, nil
+	return entries, fresh, nil
 }
 
 // from is where to read from: with an overlap, where the order of entries is not that of their times.

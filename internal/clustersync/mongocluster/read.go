@@ -52,9 +52,11 @@ type reader struct {
 	opts     clustersync.ReadOptions
 	fn       func([]clustersync.Document) error
 
-	given int64         // documents given to fn
-	last  bson.RawValue // the key of the last one
-	fails bool          // fn has failed
+	given     int64          // documents given to fn
+	last      bson.RawValue  // the key of the last one
+	start     *bson.RawValue // the key behind which the present cursor reads; nil if it reads from the beginning
+	unordered bool           // documents did not come in the order of keys, so there is no place to go on from
+	fails     bool           // fn has failed
 }
 
 // locate finds the collection and what must be known of it.
@@ -87,8 +89,8 @@ func (r *reader) run(ctx context.Context) error {
 		switch {
 		case !again && !errors.Is(err, clustersync.ErrUnreachable):
 			return err
-		case r.opts.Natural && r.given > 0, time.Now().After(deadline):
-			return unreachable(err) // the order of insertion has no place to go on from
+		case (r.opts.Natural || r.unordered) && r.given > 0, time.Now().After(deadline):
+			return unreachable(err) // there is no place to go on from
 		}
 		if err := waitFor(ctx, pause); err != nil {
 			return err
@@ -104,6 +106,10 @@ func (r *reader) run(ctx context.Context) error {
 // cursor reads with one cursor what is left of the range.
 func (r *reader) cursor(ctx context.Context) error {
 	mode := r.c.rangeMode()
+	if r.start = nil; r.given > 0 {
+		last := r.last
+		r.start = &last
+	}
 	cursor, err := r.c.client.Database(r.at.Database).RunCommandCursor(ctx, r.command(mode))
 	if err != nil {
 		if r.opts.Natural || !r.bounded() || !r.c.weaken(mode, err) {
@@ -111,7 +117,7 @@ func (r *reader) cursor(ctx context.Context) error {
 		}
 		return errAgain
 	}
-	defer cursor.Close(context.WithoutCancel(ctx))
+	defer closeCursor(ctx, cursor)
 	b := batch{}
 	for cursor.Next(ctx) {
 		keep, err := r.keeps(cursor.Current, mode)
@@ -156,20 +162,31 @@ func (r *reader) flush(ctx context.Context, b *batch) error {
 		r.fails = true
 		return err
 	}
-	r.given += int64(len(docs))
-	r.last, _ = docs[len(docs)-1].Key.Raw.LookupErr("_id")
+	for _, doc := range docs {
+		id, _ := doc.Key.Raw.LookupErr("_id")
+		if r.given > 0 && !r.collated && compare(r.last, id) >= 0 {
+			r.unordered = true
+		}
+		r.given, r.last = r.given+1, id
+	}
 	return nil
 }
 
-func (r *reader) bounded() bool { return r.bounds.From != nil || r.bounds.To != nil || r.given > 0 }
+func (r *reader) bounded() bool { return r.bounds.From != nil || r.bounds.To != nil || r.start != nil }
+
+// ends are the bounds of the present cursor.
+func (r *reader) ends() (from, to *bson.RawValue) {
+	from, to = bound(r.bounds.From), bound(r.bounds.To)
+	if r.start != nil {
+		from = r.start
+	}
+	return from, to
+}
 
 // command is the find that reads what is left, in the way of the mode.
 func (r *reader) command(mode rangeMode) bson.D {
 	cmd := bson.D{{Key: "find", Value: r.at.Collection}}
-	from, to := bound(r.bounds.From), bound(r.bounds.To)
-	if r.given > 0 {
-		from = &r.last
-	}
+	from, to := r.ends()
 	switch {
 	case r.opts.Natural:
 		if mode == rangeMinMax {
@@ -207,16 +224,13 @@ func (r *reader) keeps(body bson.Raw, mode rangeMode) (bool, error) {
 	if err != nil {
 		return false, r.c.failed("read "+r.at.String(), err)
 	}
-	if r.given > 0 && (id.Equal(r.last) || canonical(id) == canonical(r.last)) {
+	if r.start != nil && canonical(id) == canonical(*r.start) {
 		return false, nil
 	}
 	if r.collated {
 		return true, nil
 	}
-	from, to := bound(r.bounds.From), bound(r.bounds.To)
-	if r.given > 0 {
-		from = &r.last
-	}
+	from, to := r.ends()
 	if from != nil && compare(id, *from) < 0 || to != nil && compare(id, *to) >= 0 {
 		if r.c.weaken(mode, errIgnored) {
 			return false, errAgain
