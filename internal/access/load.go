@@ -122,6 +122,7 @@ func (r *Registry) load(ctx context.Context, name string) (*User, error) {
 			return nil, err
 		}
 		u := newUser(name, v.rec, v.roles, r.cfg.AllowGuestStar)
+		u.switched = v.switched
 		kept, woken := r.keep(u, v, count)
 		tell(woken)
 		if kept || try == loadTries {
@@ -161,6 +162,8 @@ type view struct {
 	rec     *record
 	roles   map[string]*role
 	unsaved bool // something was rebuilt that the store could not take
+
+	switched uint32 // store.Routing.LastSwitch of the snapshot
 }
 
 // readUser reads the records of a user and its roles, rebuilt where marked.
@@ -228,7 +231,11 @@ func (r *Registry) assemble(rd store.Reader, name string) (*view, []rebuilt, err
 		rec = newRecord(time.Time{}) // a guest that was never configured
 		rec.disabled = true
 	}
-	v := &view{rec: rec, roles: map[string]*role{}}
+	routing, err := r.routes.Read(rd)
+	if err != nil {
+		return nil, nil, err
+	}
+	v := &view{rec: rec, roles: map[string]*role{}, switched: routing.LastSwitch()}
 	for _, roleName := range rec.roleNames() {
 		if v.roles[roleName], err = r.readRole(rd, roleName, &todo); err != nil {
 			return nil, nil, err

@@ -21,6 +21,8 @@ type User struct {
 	names    []string                             // of the roles that exist
 
 	stale atomic.Bool // the cache no longer stands by it
+
+	switched uint32
 }
 
 // role is a role as it stood at one moment, shared by the users that have it.
@@ -112,6 +114,9 @@ func (u *User) Disabled() bool { return u.rec.disabled }
 // LoginMark identifies the logins of the user that are good now: a new password, disabling, the end of all its
 // sessions, and deleting the user and making it again each give another one.
 func (u *User) LoginMark() uint64 { return u.rec.sessions }
+
+// LastSwitch is that of store.Routing when the user was read: what documents grant to it is as of that online resync.
+func (u *User) LastSwitch() uint32 { return u.switched }
 
 // Email returns the user's address, "" if none is known.
 func (u *User) Email() string { return u.rec.email }

@@ -56,7 +56,7 @@ func (h *Handle) AllDocs(ctx context.Context, o AllDocsOptions, fn func(*AllDocs
 	}
 	for !w.done {
 		w.rows, w.bytes = w.rows[:0], 0
-		err := h.db.st.View(ctx, w.page)
+		err := h.view(ctx, w.page)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ import (
 // A named revision that the reader may not read comes as a Document with Removed set.
 func (h *Handle) Get(ctx context.Context, id string, o GetOptions) (*Document, error) {
 	var doc *Document
-	err := h.db.st.View(ctx, func(r store.Reader) (err error) {
+	err := h.view(ctx, func(r store.Reader) (err error) {
 		doc, err = h.get(r, id, o)
 		return err
 	})
@@ -209,7 +209,7 @@ func (h *Handle) RevsInfo(ctx context.Context, doc *Document) ([]RevInfo, error)
 	if tree == nil {
 		return infos, nil
 	}
-	err := h.db.st.View(ctx, func(r store.Reader) error {
+	err := h.view(ctx, func(r store.Reader) error {
 		for _, rev := range tree.Ancestors(at) {
 			y, err := readBody(r, h.coll, doc.ID, rev.ID)
 			if err != nil {

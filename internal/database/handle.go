@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -31,6 +32,10 @@ type seen struct {
 
 	writerOnce sync.Once
 	writer     script.User
+
+	// renewed is the Handle of the same principal as it was read again, since an online resync became visible; nil: it
+	// was not.
+	renewed atomic.Pointer[Handle]
 }
 
 // As returns the collection as the user sees it. user must not be nil and the collection must be one of the
@@ -44,6 +49,9 @@ func (h *Handle) grants() tidegate.Grants {
 	if h.user == nil {
 		return nil
 	}
+	if r := h.seen.renewed.Load(); r != nil {
+		return r.grants()
+	}
 	h.seen.once.Do(func() { h.seen.grants = h.user.Channels(h.coll.id) })
 	return h.seen.grants
 }
@@ -53,6 +61,9 @@ func (h *Handle) writer() script.User {
 	if h.user == nil {
 		return script.User{Admin: true}
 	}
+	if r := h.seen.renewed.Load(); r != nil {
+		return r.writer()
+	}
 	h.seen.writerOnce.Do(func() {
 		h.seen.writer = script.User{
 			Name:     h.user.PrincipalName(),
@@ -61,6 +72,44 @@ func (h *Handle) writer() script.User {
 		}
 	})
 	return h.seen.writer
+}
+
+// view reads a snapshot as the principal. What a Handle knows of its principal is as old as the Handle. If an online resync
+// became visible since, that and what the snapshot says of documents do not belong together: the one is by the old sync
+// function and the other by the new one. Then the principal is read again.
+func (h *Handle) view(ctx context.Context, fn func(store.Reader) error) error {
+	if h.user == nil {
+		return h.db.st.View(ctx, fn)
+	}
+	for {
+		outdated := false
+		err := h.db.st.View(ctx, func(r store.Reader) error {
+			routing, err := h.coll.routes.Read(r)
+			if err != nil {
+				return err
+			}
+			if outdated = h.lastSwitch() != routing.LastSwitch(); outdated {
+				return nil
+			}
+			return fn(store.Pin(r, routing))
+		})
+		if err != nil || !outdated {
+			return err
+		}
+		fresh, err := h.Fresh(ctx)
+		if err != nil {
+			return err
+		}
+		h.seen.renewed.Store(fresh)
+	}
+}
+
+// lastSwitch is the online resync as of which the principal's grants are known.
+func (h *Handle) lastSwitch() uint32 {
+	if r := h.seen.renewed.Load(); r != nil {
+		return r.lastSwitch()
+	}
+	return h.user.LastSwitch()
 }
 
 // Admin returns the collection as an administrator sees it.

@@ -24,7 +24,7 @@ func (h *Handle) OpenRevs(ctx context.Context, id string, revs []tidegate.RevID,
 		return nil, errTooManyRevs
 	}
 	var results []RevResult
-	err := h.db.st.View(ctx, func(r store.Reader) error {
+	err := h.view(ctx, func(r store.Reader) error {
 		rec, err := readRecord(r, h.coll, id)
 		if err != nil {
 			return err

@@ -195,7 +195,7 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	var b *base
-	err := j.h.db.st.View(ctx, func(r store.Reader) (err error) {
+	err := j.h.view(ctx, func(r store.Reader) (err error) {
 		b, err = j.read(r)
 		return err
 	})

@@ -33,7 +33,7 @@ func (h *Handle) AttachmentNeeds(ctx context.Context, w *Write) (needs Attachmen
 	}
 	var had []map[string]tidegate.Attachment
 	stored := map[string]bool{} // digests
-	err = h.db.st.View(ctx, func(r store.Reader) error {
+	err = h.view(ctx, func(r store.Reader) error {
 		rec, err := readRecord(r, h.coll, w.ID)
 		if err != nil || rec == nil {
 			return err
@@ -114,7 +114,7 @@ func (h *Handle) readableAttachments(r store.Reader, rec *record, w *Write) ([]m
 // it. NotFound: there is none.
 func (h *Handle) OpenForProof(ctx context.Context, id, digest string) (io.ReadSeekCloser, error) {
 	var found tidegate.Attachment
-	err := h.db.st.View(ctx, func(r store.Reader) error {
+	err := h.view(ctx, func(r store.Reader) error {
 		return eachBody(r, h.coll, id, func(_ string, y *body) error {
 			for _, a := range y.attachments {
 				if a.Digest == digest {

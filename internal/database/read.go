@@ -119,7 +119,7 @@ func (h *Handle) visit(ctx context.Context, n int, id func(i int) string, fn fun
 	}
 	slices.SortFunc(order[1:], func(a, b int) int { return strings.Compare(id(a), id(b)) })
 	done := make([]bool, n)
-	err := h.db.st.View(ctx, func(r store.Reader) error {
+	err := h.view(ctx, func(r store.Reader) error {
 		near, err := newNearReader(r, h.coll)
 		if err != nil {
 			return err

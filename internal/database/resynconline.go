@@ -302,7 +302,7 @@ func (run *resyncRun) putSwitch(tx store.Tx, end *storedRun) error {
 			return err
 		}
 	}
-	routing.Marks, routing.Run, routing.Base = routing.Run, 0, 0
+	routing.Marks, routing.Switched, routing.Run, routing.Base = routing.Run, routing.Run, 0, 0
 	if err := store.WriteRouting(tx, db.space, routing); err != nil {
 		return err
 	}

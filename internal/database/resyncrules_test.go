@@ -501,3 +501,32 @@ func TestResyncCandidateThatDoesNotCompile(t *testing.T) {
 		t.Errorf("%+v %v", status, err)
 	}
 }
+
+// Who asked before the switch is not shown by old grants what only the new function puts there.
+func TestResyncOnlineAndHandlesFromBefore(t *testing.T) {
+	e := open(t, database.Options{})
+	e.user("bob")
+	e.put(`{"_id":"granter","grant":[["bob","x"]],"gives":[["bob","y"]]}`)
+	e.put(`{"_id":"secret","channels":["secret"],"groups":["x"]}`)
+	e.put(`{"_id":"mine","channels":["z"],"groups":["y"]}`)
+	h := e.as("bob")
+	e.get(e.admin, "secret", tidegate.RevID{})
+	if _, err := h.Get(t.Context(), "secret", database.GetOptions{}); reason(err) != "forbidden" {
+		t.Fatal(err)
+	}
+	listing := e.as("bob") // begins before the switch and goes on behind it
+	e.resync(database.ResyncOptions{Online: true}, byGroups)
+	if _, err := h.Get(t.Context(), "secret", database.GetOptions{}); reason(err) != "forbidden" {
+		t.Errorf("a document that neither function shows to bob: %v", err)
+	}
+	e.get(h, "mine", tidegate.RevID{})
+	var ids []string
+	err := listing.AllDocs(t.Context(), database.AllDocsOptions{}, func(row *database.AllDocsRow) error {
+		ids = append(ids, row.ID)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, "bob's listing", ids, "mine")
+}

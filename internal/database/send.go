@@ -136,7 +136,7 @@ func (h *Handle) Base(ctx context.Context, id, rev string) (*Document, error) {
 		return nil, tidegate.ErrMissing
 	}
 	var doc *Document
-	err = h.db.st.View(ctx, func(r store.Reader) error {
+	err = h.view(ctx, func(r store.Reader) error {
 		rec, err := readRecord(r, h.coll, id)
 		if err != nil {
 			return err

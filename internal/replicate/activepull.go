@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,24 +14,66 @@ import (
 	"github.com/tidegate/tidegate/internal/jsondoc"
 )
 
-// arrivals are the revisions that were asked for and have not come, by document.
+// arrivals are the revisions that were offered or asked for and have not come, by document, and the documents that left
+// while some of theirs were on the way: what is purged before its revision comes would stay for good.
 type arrivals struct {
-	mu    sync.Mutex
-	byDoc map[string][]*expected
+	mu      sync.Mutex
+	byDoc   map[string][]*expected
+	leaving map[string]*departure
 }
 
-func (w *arrivals) add(id string, e *expected) {
+// departure is a document that left the user's reach, and is to be purged once these of its revisions have come.
+type departure struct {
+	row   *expected
+	after []*expected
+}
+
+// add notes that a revision is on its way. A document that was leaving is back then: the row of its departure is
+// returned, which has come to nothing.
+func (w *arrivals) add(id string, e *expected) (back *expected) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byDoc == nil {
 		w.byDoc = map[string][]*expected{}
 	}
 	w.byDoc[id] = append(w.byDoc[id], e)
+	if d := w.leaving[id]; d != nil {
+		delete(w.leaving, id)
+		back = d.row
+	}
+	return back
+}
+
+// leave notes that a document leaves, by a row. If it was leaving already that row is returned: this one does for both.
+func (w *arrivals) leave(id string, row *expected) (earlier *expected) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d := w.leaving[id]; d != nil {
+		earlier = d.row
+	}
+	if w.leaving == nil {
+		w.leaving = map[string]*departure{}
+	}
+	w.leaving[id] = &departure{row, slices.Clone(w.byDoc[id])}
+	return earlier
+}
+
+// left reports whether the document of a departure can be purged now: nothing of it is on its way, and it is not back.
+func (w *arrivals) left(id string, row *expected) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.leaving[id]
+	if d == nil || d.row != row || len(d.after) > 0 {
+		return false
+	}
+	delete(w.leaving, id)
+	return true
 }
 
 // take returns what a revision or a norev of the document is the answer to: the row of that sequence, else the oldest.
-// nil: it was not asked for.
-func (w *arrivals) take(id, seq string) *expected {
+// nil: it was not asked for. left is the row of a departure that waited for this one and for nothing else: the document
+// is to be purged.
+func (w *arrivals) take(id, seq string) (e, left *expected) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	waiting := w.byDoc[id]
@@ -42,15 +85,29 @@ func (w *arrivals) take(id, seq string) *expected {
 		}
 	}
 	if len(waiting) == 0 {
-		return nil
+		return nil, nil
 	}
-	e := waiting[at]
+	e = waiting[at]
 	if waiting = append(waiting[:at:at], waiting[at+1:]...); len(waiting) == 0 {
 		delete(w.byDoc, id)
 	} else {
 		w.byDoc[id] = waiting
 	}
-	return e
+	if d := w.leaving[id]; d != nil && slices.Contains(d.after, e) {
+		d.after = slices.DeleteFunc(d.after, func(other *expected) bool { return other == e })
+		if len(d.after) == 0 {
+			delete(w.leaving, id)
+			left = d.row
+		}
+	}
+	return e, left
+}
+
+// awaits reports whether a revision of the document is on its way.
+func (w *arrivals) awaits(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.byDoc[id]) > 0
 }
 
 // seqText is a sequence as it is kept in checkpoints: the text of a JSON string, or the JSON of anything else.
@@ -114,10 +171,46 @@ func (a *activeCollection) takeChanges(r *blip.Request) error {
 		seqs[i] = seqText(string(rows[i].seq))
 	}
 	due := a.tracker.expect(seqs...)
+	a.expectDocs(rows, due)
 	a.s.c.changes.do(func() {
 		a.s.c.finish(r, a.s.c.guard(profileChanges, func() error { return a.answerChanges(r, rows, due) }))
 	})
 	return nil
+}
+
+// leaves reports whether a row says that its document left the user's reach.
+func (row *changeRow) leaves() bool {
+	return row.flags&(flagRevoked|flagRemoved) != 0 && row.flags&flagDeleted == 0 || row.flags&flagRevoked != 0
+}
+
+// expectDocs notes, in the order of the feed, which documents come and which leave.
+func (a *activeCollection) expectDocs(rows []changeRow, due []*expected) {
+	for i := range rows {
+		var over *expected
+		if rows[i].leaves() {
+			over = a.arrived.leave(rows[i].id, due[i])
+		} else {
+			over = a.arrived.add(rows[i].id, due[i])
+		}
+		if over != nil {
+			a.tracker.finish(over)
+		}
+	}
+}
+
+// come takes account of a row whose revision has come, or will not, and purges its document if that has left meanwhile.
+// It returns false if that failed, and the connection ends.
+func (a *activeCollection) come(id, seq string) bool {
+	e, left := a.arrived.take(id, seq)
+	if left != nil {
+		if err := a.purge(a.s.c.ctx(), id); err != nil {
+			a.s.retry(err)
+			return false
+		}
+		a.tracker.finish(left)
+	}
+	a.tracker.finish(e)
+	return true
 }
 
 // answerChanges tells the remote which of its changes are wanted, and purges what left its user's reach.
@@ -142,23 +235,25 @@ func (a *activeCollection) answerChanges(r *blip.Request, rows []changeRow, due 
 	}
 	for i := range rows {
 		switch {
-		case rows[i].flags&(flagRevoked|flagRemoved) != 0 && rows[i].flags&flagDeleted == 0 || rows[i].flags&flagRevoked != 0:
+		case rows[i].leaves():
 			wishes[i].Wanted = false
+			if !a.arrived.left(rows[i].id, due[i]) {
+				continue // a revision of it is on its way, or it is back
+			}
 			if err := a.purge(ctx, rows[i].id); err != nil {
 				a.s.retry(err)
 				return err
 			}
+			a.tracker.finish(due[i])
+			continue
 		case wishes[i].Err != nil:
 			a.failed(rows[i].id, string(rows[i].seq), wishes[i].Err)
 			wishes[i].Wanted = false
 		}
-		if wishes[i].Wanted {
-			a.arrived.add(rows[i].id, due[i])
-			if a.s.c.peer.Deltas && len(wishes[i].Known) > 0 {
-				a.s.h.r.o.Stats.Pull.DeltasRequested.Add(1)
-			}
-		} else {
-			a.tracker.finish(due[i])
+		if !wishes[i].Wanted {
+			a.come(rows[i].id, due[i].seq)
+		} else if a.s.c.peer.Deltas && len(wishes[i].Known) > 0 {
+			a.s.h.r.o.Stats.Pull.DeltasRequested.Add(1)
 		}
 	}
 	m := &blip.Message{Body: appendAnswers(nil, wishes), Compress: true}
@@ -203,7 +298,7 @@ func (a *activeCollection) stored(in *incomingRev, written *database.Written, er
 	default:
 		a.failed(in.id, in.seq, err)
 	}
-	a.tracker.finish(a.arrived.take(in.id, in.seq))
+	a.come(in.id, in.seq)
 }
 
 // failed counts and logs a revision that cannot be had or stored. The replication goes on.
@@ -233,8 +328,7 @@ func (a *activeCollection) norev(r *blip.Request) {
 	if !ok {
 		seq, _ = r.Property("seq")
 	}
-	e := a.arrived.take(id, seqText(seq))
-	if e == nil {
+	if !a.arrived.awaits(id) {
 		return
 	}
 	// 404 is no failure: the document has moved on, and its newer revision comes at a later sequence, or it was purged.
@@ -242,7 +336,7 @@ func (a *activeCollection) norev(r *blip.Request) {
 		reason, _ := r.Property("reason")
 		a.failed(id, seq, tidegate.Errorf(tidegate.NotFound, "the target does not send it: %s %s", status, reason))
 	}
-	a.tracker.finish(e)
+	a.come(id, seqText(seq))
 }
 
 // retry ends the connection, so that the next one begins at the checkpoint.

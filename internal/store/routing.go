@@ -31,7 +31,8 @@ type Routing struct {
 	Base    tidegate.Seq // what that run sequences anew lies above it
 	// Marks is the run whose marks of principals count beside the ordinary ones, since it became visible and they
 	// have not been moved yet; 0: none.
-	Marks uint32
+	Marks    uint32
+	Switched uint32 // the last run that became visible; 0: none
 	// Dropped is the run whose marks are to be removed, since it was given up; 0: none.
 	Dropped uint32
 
@@ -98,6 +99,14 @@ func (r *Routing) Logical(physical Collection) (coll Collection, live bool) {
 		}
 	}
 	return physical, physical < FirstPhysical && r.find(physical) == nil
+}
+
+// LastSwitch returns the last run that became visible; 0: none did.
+func (r *Routing) LastSwitch() uint32 {
+	if r == nil {
+		return 0
+	}
+	return r.Switched
 }
 
 // Clone returns a copy that can be changed.
@@ -188,8 +197,11 @@ func (c *RoutingCache) Pin(r Reader) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pinnedReader{r, routing}, nil
+	return Pin(r, routing), nil
 }
+
+// Pin returns the reader with what was read of its routing.
+func Pin(r Reader, routing *Routing) Reader { return pinnedReader{r, routing} }
 
 // pinned is a Reader that knows its routing.
 type pinned interface{ pinnedRouting() *Routing }
@@ -217,7 +229,7 @@ var errRouting = tidegate.Errorf(tidegate.Corrupt, "a stored routing does not ma
 func (r *Routing) appendBinary(b []byte) []byte {
 	b = append(b, routingFormat)
 	for _, n := range []uint64{
-		r.Version, uint64(r.Numbers), uint64(r.Runs), uint64(r.Run), uint64(r.Base), uint64(r.Marks), uint64(r.Dropped),
+		r.Version, uint64(r.Numbers), uint64(r.Runs), uint64(r.Run), uint64(r.Base), uint64(r.Marks), uint64(r.Switched), uint64(r.Dropped),
 		uint64(len(r.Generations)),
 	} {
 		b = binary.AppendUvarint(b, n)
@@ -265,7 +277,7 @@ func parseRouting(b []byte) (*Routing, error) {
 	}
 	r := &Routing{
 		Version: number(), Numbers: uint32(number()), Runs: uint32(number()), Run: uint32(number()),
-		Base: tidegate.Seq(number()), Marks: uint32(number()), Dropped: uint32(number()),
+		Base: tidegate.Seq(number()), Marks: uint32(number()), Switched: uint32(number()), Dropped: uint32(number()),
 	}
 	for range count() {
 		g := Generation{Collection: Collection(number()), Live: Collection(number())}

@@ -32,7 +32,7 @@ func TestRouting(t *testing.T) {
 	}
 	defer st.Close()
 	r := (*store.Routing)(nil).Clone()
-	r.Runs, r.Run, r.Base, r.Marks, r.Dropped = 7, 7, 1<<40, 5, 6
+	r.Runs, r.Run, r.Base, r.Marks, r.Switched, r.Dropped = 7, 7, 1<<40, 5, 5, 6
 	g := r.Generation(9)
 	g.Next, g.HasNext = r.NewPhysical(), true
 	g = r.Generation(0)
@@ -91,7 +91,7 @@ func TestRoutingThatMakesNoSense(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	for _, raw := range []string{"", "\x02", "\x01", "\x01\x01\x01\x01\x01\x01\x01\x01\x7f", "\x01\x01\x01\x01\x01\x01\x01\x01\x00\x00\x00"} {
+	for _, raw := range []string{"", "\x02", "\x01", "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x7f", "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x00\x00\x00"} {
 		err := st.Update(t.Context(), func(tx store.Tx) error {
 			if err := tx.Put(store.NewKey(4, store.KindMeta).Name("routing"), []byte(raw)); err != nil {
 				return err

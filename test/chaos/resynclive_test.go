@@ -240,25 +240,25 @@ func (f *liveFeed) settles(t *testing.T, want []string) {
 func differ(has, want []string) string {
 	missing := slices.DeleteFunc(slices.Clone(want), func(id string) bool { _, ok := slices.BinarySearch(has, id); return ok })
 	more := slices.DeleteFunc(slices.Clone(has), func(id string) bool { _, ok := slices.BinarySearch(want, id); return ok })
-	return fmt.Sprintf("has %d documents, want %d; missing %d %.5q, too many %d %.5q", len(has), len(want),
+	return fmt.Sprintf("has %d documents, want %d; missing %d %q, too many %d %q", len(has), len(want),
 		len(missing), missing[:min(5, len(missing))], len(more), more[:min(5, len(more))])
 }
 
 // device is a client that replicates over BLIP as a user and keeps nothing that it has lost: another gateway.
 type device struct {
-	p    *process
-	pull string // URL of the replication's status
+	p      *process
+	source *process // that it pulls from
+	user   string
 }
 
 func startDevice(t *testing.T, p *process, user string) *device {
 	t.Helper()
-	d := &device{p: start(t, t.TempDir())}
+	d := &device{p: start(t, t.TempDir()), source: p, user: user}
 	mustCall(t, http.MethodPut, d.p.admin+"/"+db+"/", map[string]any{})
 	mustCall(t, http.MethodPut, d.p.admin+"/"+db+"/_replication/pull", map[string]any{
 		"remote": p.public + "/" + db, "remote_username": user, "remote_password": "letmein",
 		"direction": "pull", "continuous": true, "purge_on_removal": true,
 	})
-	d.pull = d.p.admin + "/" + db + "/_replicationStatus/pull"
 	return d
 }
 
@@ -284,9 +284,29 @@ func (d *device) settles(t *testing.T, want []string) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("the device: %s\n%s", differ(has, want), d.p.log)
+			t.Fatalf("the device: %s\n%s\n%s", differ(has, want), d.about(has, want), d.p.log)
 		}
 	}
+}
+
+// about tells what the two gateways have of the first document that the device should not have.
+func (d *device) about(has, want []string) string {
+	text := ""
+	for _, id := range has {
+		if _, ok := slices.BinarySearch(want, id); ok {
+			continue
+		}
+		for _, u := range []string{
+			d.source.admin + "/" + db + "/_raw/" + id, asUser(d.source, d.user) + `/_changes?filter=_doc_ids&doc_ids=["` + id + `"]`,
+			d.p.admin + "/" + db + "/_raw/" + id, d.p.admin + "/" + db + "/_replicationStatus/pull",
+		} {
+			var answer json.RawMessage
+			_, err := call(http.MethodGet, u, nil, &answer)
+			text += fmt.Sprintf("%s: %s (%v)\n", u, answer, err)
+		}
+		break
+	}
+	return text
 }
 
 // liveWriterSet writes without a pause, each writer on documents of its own, and measures.
