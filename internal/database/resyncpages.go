@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -55,13 +56,10 @@ func (run *resyncRun) pages(ctx context.Context, commit func(context.Context, *r
 	})
 	for page := range ready {
 		if err := commit(ctx, page); err != nil {
-			return err
+			return cmp.Or(context.Cause(ctx), err) // what ended the reading of pages is the reason, if that ended first
 		}
 	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // produce reads and computes pages until the last collection's end.

@@ -319,13 +319,19 @@ func TestResyncAndEverythingAtOnce(t *testing.T) {
 		func(int) error { return g.TakeOffline(ctx, "db") },
 		func(i int) error { return g.BringOnline(ctx, "db", 0, i%2 == 0) },
 		func(int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{}); return err },
-		func(i int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, Reset: i%3 == 0}); return err },
+		func(i int) error {
+			_, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, Reset: i%3 == 0})
+			return err
+		},
 		func(int) error {
 			_, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, SyncFunction: &candidate})
 			return err
 		},
 		func(int) error { _, err := g.StopResync(ctx, "db"); return err },
-		func(i int) error { _, err := update(t, g, "db", "", fmt.Sprintf(`{"revs_limit":%d}`, 20+i)); return err },
+		func(i int) error {
+			_, err := update(t, g, "db", "", fmt.Sprintf(`{"revs_limit":%d}`, 20+i))
+			return err
+		},
 		func(i int) error {
 			_, err := update(t, g, "db", "", fmt.Sprintf(`{"sync":"function (doc) { channel('c%d'); }"}`, i%2))
 			return err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"runtime"
@@ -125,14 +124,14 @@ func TestDryRunStream(t *testing.T) {
 	wantPlan(t, last.Report)
 }
 
-// slowFunction takes its time with each document, so that a dry run of some documents takes as long as a test wants.
-const slowFunction = `function (doc) { var n = 0; for (var i = 0; i < 500000; i++) { n += i % 7; } channel("n" + n); }`
+// manySlow documents keep a dry run of slowly busy for ten seconds; nobody waits for its end.
+const manySlow = 1000
 
 // startSlowDryRun begins one over a connection and returns once it has said how far it is.
 func startSlowDryRun(t *testing.T, r *rig) (cancel context.CancelFunc, rest *bufio.Reader) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "POST", r.serveLoopback(r.admin).URL+dryRunPath+"&stream=true", strings.NewReader(candidate(slowFunction)))
+	req, err := http.NewRequestWithContext(ctx, "POST", r.serveLoopback(r.admin).URL+dryRunPath+"&stream=true", strings.NewReader(candidate(slowly)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,12 +159,10 @@ func (r *rig) noDryRun() {
 // TestDryRunIsTheResyncOfTheDatabase: it has the one place that there is, the status tells of it, and stop stops it.
 func TestDryRunIsTheResyncOfTheDatabase(t *testing.T) {
 	r := newPlanRig(t)
-	for i := range 500 {
-		r.put(fmt.Sprintf("d%03d", i), `{}`)
-	}
+	r.bulk("db", manySlow, `"slow":true`)
 	_, rest := startSlowDryRun(t, r)
 	st := r.a("GET", "/db/_resync", "")
-	if st.member("mode") != "dry_run" || st.member("status") != "running" || !strings.Contains(st.body, `"docs_total":503`) {
+	if st.member("mode") != "dry_run" || st.member("status") != "running" || !strings.Contains(st.body, `"docs_total":1003`) {
 		t.Errorf("status %s", st.body)
 	}
 	r.a("POST", dryRunPath, "").fails(503, "Database _resync already in progress")
@@ -183,9 +180,7 @@ func TestDryRunIsTheResyncOfTheDatabase(t *testing.T) {
 // TestDryRunEndsWithItsClient: nobody computes for who is gone; and with the database's being online.
 func TestDryRunEndsWithItsClient(t *testing.T) {
 	r := newPlanRig(t)
-	for i := range 500 {
-		r.put(fmt.Sprintf("d%03d", i), `{}`)
-	}
+	r.bulk("db", manySlow, `"slow":true`)
 	cancel, _ := startSlowDryRun(t, r)
 	cancel()
 	r.noDryRun()
