@@ -50,7 +50,6 @@ func (m *mapping) collated() bool {
 // catalog is uuidMap and indexCorrection in memory and in metadata: metadata first. Safe for concurrent use.
 type catalog struct {
 	filter *Filter
-	name   func(Namespace) (Namespace, error)
 	meta   Metadata
 	fence  func() int64
 	retry  *retrier
@@ -63,11 +62,7 @@ type catalog struct {
 }
 
 func newCatalog(cfg EngineConfig, retry *retrier) *catalog {
-	name := cfg.TargetName
-	if name == nil {
-		name = func(ns Namespace) (Namespace, error) { return ns, nil }
-	}
-	c := &catalog{filter: cfg.Plan.Filter, name: name, meta: cfg.Journal.meta, fence: cfg.Journal.fence, retry: retry}
+	c := &catalog{filter: cfg.Plan.Filter, meta: cfg.Journal.meta, fence: cfg.Journal.fence, retry: retry}
 	c.reset()
 	return c
 }
@@ -199,23 +194,10 @@ func (c *catalog) build(id string) held {
 	return c.building[id]
 }
 
-// target is what a namespace of the source is called on the destination.
-func (c *catalog) target(ns Namespace) (Namespace, error) {
-	to, err := c.name(c.filter.Target(ns))
-	if err != nil {
-		return Namespace{}, fmt.Errorf("name %s on the destination: %w", ns, err)
-	}
-	return to, nil
-}
-
 // newMapping makes a mapping for a listed or created collection, which is not stored yet.
-func (c *catalog) newMapping(coll Collection) (*mapping, error) {
-	to, err := c.target(coll.Namespace)
-	if err != nil {
-		return nil, err
-	}
+func (c *catalog) newMapping(coll Collection) *mapping {
 	return &mapping{
-		ID: refKey(coll.Ref), UUID: coll.UUID, Source: coll.Namespace, Origin: coll.Namespace, Destination: to, Type: coll.Type,
-		Options: coll.Options, Capped: coll.Capped, Count: coll.Count, Bytes: coll.Bytes,
-	}, nil
+		ID: refKey(coll.Ref), UUID: coll.UUID, Source: coll.Namespace, Origin: coll.Namespace, Destination: c.filter.Target(coll.Namespace),
+		Type: coll.Type, Options: coll.Options, Capped: coll.Capped, Count: coll.Count, Bytes: coll.Bytes,
+	}
 }

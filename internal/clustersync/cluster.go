@@ -119,16 +119,16 @@ type Destination interface {
 	WritesBlocked(ctx context.Context) (bool, error)
 }
 
-// Sharder is a Destination that has shards. Optional.
+// Sharder is a Destination that may have shards. Optional.
 type Sharder interface {
-	// Shard has a collection sharded as a shardCollection event tells.
-	Shard(ctx context.Context, ns Namespace, change bson.Raw) error
+	// Shard has a collection sharded by a key; one that is so is no error, nor is a cluster without shards.
+	Shard(ctx context.Context, ns Namespace, key bson.Raw, unique bool) error
 }
 
 // FixedCapped is a Destination that may be unable to change the size of a capped collection, so that it must be created with the one it
 // is to have (spec §10). Optional.
 type FixedCapped interface {
-	FixedCapped() bool
+	FixedCapped(ctx context.Context) (bool, error)
 }
 
 // Namespace names a collection. For a tidegate cluster Database is the database, and Collection is "scope.collection".

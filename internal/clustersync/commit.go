@@ -149,7 +149,7 @@ func (e *Engine) cutOver(ctx context.Context) error {
 		}
 	}
 	// From here on the destination is never blocked again, and no change of the source is applied.
-	err := e.enter(ctx, PhaseCommit, func(r *Resume) { r.R0, r.CommitStep, r.BlockDestination = r0, CommitCanWrite, false })
+	err := e.enter(ctx, PhaseCommit, func(r *Resume) { r.R0, r.CommitStep = r0, CommitCanWrite })
 	if err != nil {
 		return err
 	}
@@ -173,13 +173,13 @@ func (e *Engine) noteDestination(ctx context.Context) error {
 
 // finishCommit does what is left once the destination is the users'.
 func (e *Engine) finishCommit(ctx context.Context) error {
-	if e.cfg.Plan.WriteBlocking != BlockNone {
+	if e.journal.Get().BlockDestination {
 		err := e.retries.do(ctx, "free the writes on the destination", func() error { return e.cfg.Destination.BlockWrites(ctx, false) })
-		if err != nil && !errors.Is(err, ErrUnsupported) {
+		if err != nil {
 			return err
 		}
 	}
-	if err := e.update(ctx, func(r *Resume) { r.CanWrite = true }); err != nil {
+	if err := e.update(ctx, func(r *Resume) { r.CanWrite, r.BlockDestination = true, false }); err != nil {
 		return err
 	}
 	if err := e.eachIndex(ctx, e.makeUnique); err != nil {
@@ -193,8 +193,12 @@ func (e *Engine) finishCommit(ctx context.Context) error {
 
 // restoreCapped gives capped collections their sizes (spec §10).
 func (e *Engine) restoreCapped(ctx context.Context) error {
+	grows, err := e.capsGrow(ctx)
+	if err != nil {
+		return err
+	}
 	for _, m := range e.catalog.all() {
-		if !m.Capped || e.fixedCapped() {
+		if !m.Capped || !grows {
 			continue
 		}
 		change := bson.D{}

@@ -297,9 +297,7 @@ func (e *Engine) copyIn(ctx context.Context, ev Event) error {
 	if err := e.dropForCopy(ctx, m); err != nil {
 		return err
 	}
-	if m, err = e.catalog.newMapping(coll); err != nil {
-		return err
-	}
+	m = e.catalog.newMapping(coll)
 	m.Copying = true
 	if err := e.catalog.put(ctx, m); err != nil {
 		return err

@@ -13,7 +13,7 @@ const cappedSize = int64(1) << 50
 
 // make creates a mapped collection or view on the destination, and notes that it is made.
 func (e *Engine) make(ctx context.Context, m *mapping) error {
-	coll, err := e.asCreated(m)
+	coll, err := e.asCreated(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -31,28 +31,44 @@ func (e *Engine) make(ctx context.Context, m *mapping) error {
 	case err != nil:
 		return err
 	}
+	for _, s := range e.cfg.Plan.Sharding {
+		if s.Namespace != m.Source {
+			continue
+		}
+		if err := e.shard(ctx, m, s.Key, false); err != nil {
+			return err
+		}
+	}
 	made := *m
 	made.Made = true
 	return e.catalog.put(ctx, &made)
 }
 
 // asCreated is what is created for a mapping (spec §7.2).
-func (e *Engine) asCreated(m *mapping) (Collection, error) {
+func (e *Engine) asCreated(ctx context.Context, m *mapping) (Collection, error) {
 	coll := m.collection()
 	coll.Ref = Ref{Namespace: m.Destination}
 	coll.Indexes = nil
-	if !m.Capped || e.fixedCapped() {
-		return coll, nil
+	grows, err := e.capsGrow(ctx)
+	if err != nil || !m.Capped || !grows {
+		return coll, err
 	}
-	var err error
 	coll.Options, err = withMembers(coll.Options, bson.D{{Key: "size", Value: cappedSize}, {Key: "max", Value: nil}})
 	return coll, err
 }
 
-// fixedCapped reports whether the destination cannot change the size of a capped collection, so that it is created with its final one.
-func (e *Engine) fixedCapped() bool {
+// capsGrow reports whether the destination can change the size of a capped collection. Otherwise it is created with its final one.
+func (e *Engine) capsGrow(ctx context.Context) (grows bool, err error) {
 	f, ok := e.cfg.Destination.(FixedCapped)
-	return ok && f.FixedCapped()
+	if !ok {
+		return true, nil
+	}
+	err = e.retries.do(ctx, "look at the destination", func() error {
+		fixed, err := f.FixedCapped(ctx)
+		grows = !fixed
+		return err
+	})
+	return grows, err
 }
 
 // oursAlready is nil if a collection that is in the way is one that we created and of which the answer was lost: it is still empty.

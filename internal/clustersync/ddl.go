@@ -78,10 +78,7 @@ func (e *Engine) applyCreate(ctx context.Context, ev Event) error {
 		}
 		return nil
 	}
-	m, err := e.catalog.newMapping(coll)
-	if err != nil {
-		return err
-	}
+	m := e.catalog.newMapping(coll)
 	if e.catalog.holder(m.Destination) != nil {
 		return nil // the event is older than the listing, and the collection was no more by then
 	}
@@ -154,10 +151,7 @@ func (e *Engine) applyRename(ctx context.Context, ev Event) error {
 	if m == nil && verdict != RenameCopy {
 		return nil
 	}
-	to, err := e.catalog.target(ev.To)
-	if err != nil {
-		return err
-	}
+	to := e.cfg.Plan.Filter.Target(ev.To)
 	switch holder := e.catalog.holder(to); {
 	case m != nil && m.Copying:
 		return e.copyIn(ctx, ev)
@@ -168,7 +162,7 @@ func (e *Engine) applyRename(ctx context.Context, ev Event) error {
 	case m == nil:
 		return e.copyIn(ctx, ev)
 	}
-	err = e.rename(ctx, m, ev.To, to)
+	err := e.rename(ctx, m, ev.To, to)
 	if errors.Is(err, ErrUnsupported) {
 		return e.renameByCopy(ctx, m, ev)
 	}
@@ -258,9 +252,18 @@ func (e *Engine) renamedAlready(ctx context.Context, from, to Namespace, refused
 // applyShard passes a shard key on to a destination that has shards.
 func (e *Engine) applyShard(ctx context.Context, ev Event) error {
 	m := e.catalog.of(ev.Ref)
-	sharder, ok := e.cfg.Destination.(Sharder)
+	key, ok := ev.Change.Lookup("shardKey").DocumentOK()
 	if m == nil || !ok {
 		return nil
 	}
-	return e.retries.do(ctx, "shard "+m.Destination.String(), func() error { return sharder.Shard(ctx, m.Destination, ev.Change) })
+	return e.shard(ctx, m, key, specFlag(ev.Change, "unique"))
+}
+
+// shard has a collection sharded on a destination that has shards.
+func (e *Engine) shard(ctx context.Context, m *mapping, key bson.Raw, unique bool) error {
+	sharder, ok := e.cfg.Destination.(Sharder)
+	if !ok {
+		return nil
+	}
+	return e.retries.do(ctx, "shard "+m.Destination.String(), func() error { return sharder.Shard(ctx, m.Destination, key, unique) })
 }

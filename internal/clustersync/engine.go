@@ -37,11 +37,9 @@ type EngineConfig struct {
 	Plan                *Plan
 	Settings            Settings
 
-	Compare Comparison // of mixed pairs, for the verifier
-	// TargetName writes a name down as the destination does, in mixed pairs. Nil: as it is.
-	TargetName func(Namespace) (Namespace, error)
-	Observer   Observer
-	Log        *slog.Logger // nil: none
+	Compare  Comparison // of mixed pairs, for the verifier
+	Observer Observer
+	Log      *slog.Logger // nil: none
 }
 
 // Observer is told what happens; each of its functions may be nil. They are called from the engine's goroutines and must not wait.

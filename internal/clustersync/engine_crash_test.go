@@ -52,7 +52,7 @@ func (s *syncRun) untilEnded(do func(), holds func() bool, wait bool) (alive boo
 // TestEngineCrash kills the process at random calls, during the copy, change event application, commit and reverse, until it has come
 // through. Both sides are equal then.
 func TestEngineCrash(t *testing.T) {
-	seeds := 12
+	seeds := 8
 	if testing.Short() {
 		seeds = 3
 	}

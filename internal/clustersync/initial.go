@@ -192,10 +192,7 @@ func (e *Engine) admit(coll Collection, there map[Namespace]Collection) (*mappin
 	case coll.Type == TimeSeries:
 		return nil, Errorf(UnsupportedServer, "%s is a time-series collection, which cannot be synced", coll.Namespace)
 	}
-	m, err := e.catalog.newMapping(coll)
-	if err != nil {
-		return nil, err
-	}
+	m := e.catalog.newMapping(coll)
 	if _, taken := there[m.Destination]; taken {
 		return nil, Errorf(NamespaceConflict, "the destination has %s already", m.Destination)
 	}

@@ -197,8 +197,12 @@ func (e *Engine) makeWritable(ctx context.Context) error {
 	if err := e.eachIndex(ctx, e.loosenIndex); err != nil {
 		return err
 	}
+	grows, err := e.capsGrow(ctx)
+	if err != nil {
+		return err
+	}
 	for _, m := range e.catalog.all() {
-		if !m.Capped || e.fixedCapped() {
+		if !m.Capped || !grows {
 			continue
 		}
 		change := bson.D{{Key: "cappedSize", Value: cappedSize}, {Key: "cappedMax", Value: int64(0)}}

@@ -280,7 +280,8 @@ func (v *Verifier) progress() VerificationProgress {
 	}
 	if v.started {
 		phase = InitialHashing
-		if v.swept && late <= maxLateDocuments {
+		all := scanned == int64(len(v.pairs)) && !v.followed.opening // Final may see that before the sweep is over
+		if (v.swept || all) && late <= maxLateDocuments {
 			phase = StreamHashing
 		}
 	}

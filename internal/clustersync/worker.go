@@ -139,7 +139,7 @@ func (w *worker) apply(ctx context.Context, target string, changes []*change) er
 	} else {
 		slices.SortFunc(changes, func(a, b *change) int { return cmp.Compare(a.last, b.last) })
 	}
-	for part := range slices.Chunk(changes, max(1, min(applyDocs, w.a.e.limits().BatchDocs))) {
+	for part := range slices.Chunk(changes, w.fetchDocs(m)) {
 		intents, gone, err := w.resolve(ctx, m, part)
 		if err != nil {
 			return fmt.Errorf("fetch from %s: %w", m.Source, err)
@@ -157,6 +157,16 @@ func (w *worker) apply(ctx context.Context, target string, changes []*change) er
 		}
 	}
 	return nil
+}
+
+// fetchDocs is how many documents may be fetched at once, by their size when the collection was listed.
+func (w *worker) fetchDocs(m *mapping) int {
+	limits := w.a.e.limits()
+	n := min(applyDocs, limits.BatchDocs)
+	if m.Count > 0 && m.Bytes > m.Count {
+		n = int(min(int64(n), int64(limits.BatchBytes)/(m.Bytes/m.Count)))
+	}
+	return max(1, n)
 }
 
 // resolve says what each document becomes; nil where nothing can be said. gone: the source's collection is there no more, so that what the

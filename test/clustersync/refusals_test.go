@@ -60,65 +60,59 @@ func TestWrongClusters(t *testing.T) {
 
 // TestStrangerIsFound: without write blocking, somebody writes to the destination before canWrite. The commit must not succeed.
 func TestStrangerIsFound(t *testing.T) {
-	for _, p := range pairs {
-		t.Run(p.name, func(t *testing.T) {
-			a, b := p.source(t), p.destination(t)
-			fill(t, a, 200)
-			s := newSyncer(t, a.uri(), b.uri())
-			s.awaitProgress("state IDLE", inState("IDLE"))
-			s.post("start", map[string]any{"source": "cluster0", "destination": "cluster1", "enableUserWriteBlocking": "none"})
-			s.awaitProgress("canCommit", canCommit)
-			if err := b.put(t.Context(), namespaces(b.kind())[3], newDocument("stranger", 5)); err != nil {
-				t.Fatal(err)
+	onEachPair(t, func(t *testing.T, a, b endpoint) {
+		fill(t, a, 200)
+		s := newSyncer(t, a.uri(), b.uri())
+		s.awaitProgress("state IDLE", inState("IDLE"))
+		s.post("start", map[string]any{"source": "cluster0", "destination": "cluster1", "enableUserWriteBlocking": "none"})
+		s.awaitProgress("canCommit", canCommit)
+		if err := b.put(t.Context(), namespaces(b.kind())[3], newDocument("stranger", 5)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.try("commit", nil); err != nil {
+			t.Fatalf("commit: %v", err)
+		}
+		failed := ""
+		await(t, "the commit to fail", func() (bool, string) {
+			a, err := s.request(http.MethodGet, "progress", nil)
+			if err == nil && !a.Success {
+				failed = a.Error + ": " + a.ErrorDescription
 			}
-			if err := s.try("commit", nil); err != nil {
-				t.Fatalf("commit: %v", err)
+			if err == nil && a.Success && a.Progress.CanWrite {
+				t.Fatalf("canWrite with a stranger's document on the destination:\n%s", s.log)
 			}
-			failed := ""
-			await(t, "the commit to fail", func() (bool, string) {
-				a, err := s.request(http.MethodGet, "progress", nil)
-				if err == nil && !a.Success {
-					failed = a.Error + ": " + a.ErrorDescription
-				}
-				if err == nil && a.Success && a.Progress.CanWrite {
-					t.Fatalf("canWrite with a stranger's document on the destination:\n%s", s.log)
-				}
-				return failed != "" || s.ended(), fmt.Sprintf("%+v %v", a, err)
-			})
-			if log := s.log.String(); !strings.Contains(failed+log, "VerificationFailed") && !strings.Contains(failed+log, "differ") || !strings.Contains(failed+log, "stranger") {
-				t.Errorf("failed with %q:\n%s", failed, log)
-			}
+			return failed != "" || s.ended(), fmt.Sprintf("%+v %v", a, err)
 		})
-	}
+		if log := s.log.String(); !strings.Contains(failed+log, "VerificationFailed") && !strings.Contains(failed+log, "differ") || !strings.Contains(failed+log, "stranger") {
+			t.Errorf("failed with %q:\n%s", failed, log)
+		}
+	})
 }
 
 // TestWriteBlock: during the sync people cannot write to the destination, the sync can, and the source is free.
 func TestWriteBlock(t *testing.T) {
-	for _, p := range pairs {
-		t.Run(p.name, func(t *testing.T) {
-			a, b := p.source(t), p.destination(t)
-			fill(t, a, 200)
-			s := newSyncer(t, a.uri(), b.uri())
-			s.awaitProgress("state IDLE", inState("IDLE"))
-			s.post("start", startBody(true))
-			s.awaitProgress("canCommit", canCommit)
-			theirs := namespaces(b.kind())[2]
-			if err := b.put(t.Context(), theirs, newDocument("refused", 1)); !b.refused(err) {
-				t.Errorf("a write to the destination during the sync: %v", err)
-			}
-			if _, err := b.all(t.Context(), theirs); err != nil {
-				t.Errorf("a read of the destination during the sync: %v", err)
-			}
-			mine := namespaces(a.kind())[2]
-			if err := a.put(t.Context(), mine, newDocument("free", 1)); err != nil {
-				t.Errorf("a write to the source during the sync: %v", err)
-			}
-			await(t, "the sync to bring it over", func() (bool, string) {
-				docs, err := b.all(t.Context(), theirs)
-				return err == nil && docs["free"] != "", fmt.Sprint(len(docs), err)
-			})
+	onEachPair(t, func(t *testing.T, a, b endpoint) {
+		fill(t, a, 200)
+		s := newSyncer(t, a.uri(), b.uri())
+		s.awaitProgress("state IDLE", inState("IDLE"))
+		s.post("start", startBody(true))
+		s.awaitProgress("canCommit", canCommit)
+		theirs := namespaces(b.kind())[2]
+		if err := b.put(t.Context(), theirs, newDocument("refused", 1)); !b.refused(err) {
+			t.Errorf("a write to the destination during the sync: %v", err)
+		}
+		if _, err := b.all(t.Context(), theirs); err != nil {
+			t.Errorf("a read of the destination during the sync: %v", err)
+		}
+		mine := namespaces(a.kind())[2]
+		if err := a.put(t.Context(), mine, newDocument("free", 1)); err != nil {
+			t.Errorf("a write to the source during the sync: %v", err)
+		}
+		await(t, "the sync to bring it over", func() (bool, string) {
+			docs, err := b.all(t.Context(), theirs)
+			return err == nil && docs["free"] != "", fmt.Sprint(len(docs), err)
 		})
-	}
+	})
 }
 
 // TestDroppedConnections: the connections between the sync and both clusters break again and again.

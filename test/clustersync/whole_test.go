@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,14 +28,20 @@ var pairs = []struct {
 // TestWhole is a migration from end to end on each pair: load, sync while people write, pause and resume, the sync killed at random, commit,
 // compare; then the same back, by reverse.
 func TestWhole(t *testing.T) {
+	onEachPair(t, func(t *testing.T, a, b endpoint) {
+		(&whole{t: t, random: rand.New(rand.NewPCG(*seed, 7)), a: a, b: b}).run()
+	})
+}
+
+// onEachPair tests all pairs at a time: most of it is waiting.
+func onEachPair(t *testing.T, test func(t *testing.T, a, b endpoint)) {
+	var wg sync.WaitGroup
 	for _, p := range pairs {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := &whole{t: t, random: rand.New(rand.NewPCG(*seed, 7))}
-			w.a, w.b = p.source(t), p.destination(t)
-			w.run()
+		wg.Go(func() {
+			t.Run(p.name, func(t *testing.T) { test(t, p.source(t), p.destination(t)) })
 		})
 	}
+	wg.Wait()
 }
 
 type whole struct {
@@ -52,7 +59,7 @@ func (w *whole) run() {
 	w.s = newSyncer(w.t, w.a.uri(), w.b.uri())
 	w.s.awaitProgress("state IDLE", inState("IDLE"))
 	w.s.post("start", startBody(true))
-	w.migrate(w.a, w.b, writers)
+	w.migrate(w.a, w.b, writers, (*kills+1)/2)
 
 	if err := w.try(w.a); !w.a.refused(err) {
 		w.t.Errorf("a write to the old source after the commit: %v", err)
@@ -69,7 +76,7 @@ func (w *whole) run() {
 	if now.DirectionMapping.Source != before.DirectionMapping.Destination || now.DirectionMapping.Destination != before.DirectionMapping.Source {
 		w.t.Errorf("direction %+v, before %+v", now.DirectionMapping, before.DirectionMapping)
 	}
-	w.migrate(w.b, w.a, gather(w.t, w.b, *seed+1))
+	w.migrate(w.b, w.a, gather(w.t, w.b, *seed+1), *kills/2)
 	if err := w.try(w.a); err != nil {
 		w.t.Errorf("a write to the first source after the way back: %v", err)
 	}
@@ -85,16 +92,16 @@ func (w *whole) try(e endpoint) error {
 }
 
 // migrate has the sync killed, paused and resumed while writers write, commits, and compares the two sides.
-func (w *whole) migrate(from, to endpoint, writers *crowd) {
+func (w *whole) migrate(from, to endpoint, writers *crowd, kills int) {
 	w.t.Helper()
 	began := time.Now()
-	for k := range *kills {
+	for k := range kills {
 		// A killed process leaves its lease behind: the next one waits until it has run out.
 		w.s.awaitProgress("state RUNNING", inState("RUNNING"))
 		w.pause(time.Duration(w.random.IntN(1500)) * time.Millisecond)
-		w.t.Logf("kill %d of %d: state %s", k+1, *kills, w.state())
+		w.t.Logf("kill %d of %d: state %s", k+1, kills, w.state())
 		w.s.restart()
-		if k == *kills/2 {
+		if k == kills/2 {
 			w.rest()
 		}
 	}
@@ -102,7 +109,7 @@ func (w *whole) migrate(from, to endpoint, writers *crowd) {
 	w.s.awaitProgress("state RUNNING", inState("RUNNING"))
 	w.s.commit()
 	w.t.Logf("commit accepted after %s, %d writes and %d reads", since(began), writers.writes.Load(), writers.reads.Load())
-	if *kills > 1 && w.random.IntN(2) == 0 {
+	if kills > 1 && w.random.IntN(2) == 0 {
 		w.pause(time.Duration(w.random.IntN(300)) * time.Millisecond)
 		w.s.restart()
 	}

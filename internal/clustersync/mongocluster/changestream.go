@@ -47,6 +47,8 @@ type changeStream struct {
 	cs   *mongo.ChangeStream // nil: to be opened
 	at   clustersync.Position
 
+	fresh bool // nothing was read with cs yet
+
 	fragments []bson.Raw        // of a split event, until its last has come
 	uuids     map[string]string // by namespace, where events do not tell
 }
@@ -61,7 +63,7 @@ func (s *changeStream) open(ctx context.Context) error {
 	if err != nil {
 		return s.c.failed("open change stream", err)
 	}
-	s.cs = cs
+	s.cs, s.fresh = cs, true
 	return nil
 }
 
@@ -138,6 +140,10 @@ func (s *changeStream) batch(ctx context.Context) ([]clustersync.Event, error) {
 	}
 	var events []clustersync.Event
 	more := s.cs.TryNext(ctx)
+	if !more && s.fresh && s.cs.Err() == nil {
+		more = s.cs.TryNext(ctx) // the first was the answer to opening it, which says nothing of what there is
+	}
+	s.fresh = false
 	for more {
 		found, err := s.event(ctx, clone(s.cs.Current))
 		if err != nil {

@@ -87,3 +87,42 @@ func TestSecantusRanges(t *testing.T) {
 		}
 	}
 }
+
+// TestSecantusEvents: what its events leave out is looked up: options of indexes, and what a view is changed to.
+func TestSecantusEvents(t *testing.T) {
+	t.Parallel()
+	s := mongotest.Secantus(t)
+	c := open(t, s.URI, mongocluster.Options{})
+	from := mark(t, c)
+	db := s.Client(t).Database("shop")
+	run := func(cmd bson.D) { check(t, db.RunCommand(t.Context(), cmd).Err()) }
+	run(bson.D{{Key: "create", Value: "orders"}})
+	run(bson.D{{Key: "createIndexes", Value: "orders"}, {Key: "indexes", Value: bson.A{
+		bson.D{{Key: "key", Value: bson.D{{Key: "n", Value: 1}}}, {Key: "name", Value: "n_1"}, {Key: "unique", Value: true}},
+		bson.D{{Key: "key", Value: bson.D{{Key: "at", Value: 1}}}, {Key: "name", Value: "ttl"}, {Key: "expireAfterSeconds", Value: 60}}}}})
+	check(t, c.Rename(t.Context(), shop, clustersync.Namespace{Database: "shop", Collection: "sold"}))
+	run(bson.D{{Key: "create", Value: "cheap"}, {Key: "viewOn", Value: "sold"}, {Key: "pipeline", Value: bson.A{bson.D{{Key: "$match", Value: bson.D{{Key: "n", Value: 1}}}}}}})
+	run(bson.D{{Key: "collMod", Value: "cheap"}, {Key: "viewOn", Value: "sold"}, {Key: "pipeline", Value: bson.A{}}})
+	seen := map[string]bool{}
+	for _, e := range follow(t, c, changes(t, c, from), mark(t, c)) {
+		switch e.Op {
+		case clustersync.OpCreateIndexes:
+			for _, spec := range e.Indexes {
+				unique, _ := spec.Lookup("unique").BooleanOK()
+				seen["unique"] = seen["unique"] || unique
+				_, ttl := spec.Lookup("expireAfterSeconds").AsInt64OK()
+				seen["ttl"] = seen["ttl"] || ttl
+			}
+		case clustersync.OpCreate:
+			pipeline, _ := e.Collection.Options.Lookup("pipeline").ArrayOK()
+			seen["view"] = seen["view"] || e.Collection.Type == clustersync.View && e.Ref.UUID == "" && len(pipeline) > 5
+		case clustersync.OpModify:
+			seen["changed"] = e.Change.Lookup("viewOn").StringValue() == "sold"
+		}
+	}
+	for _, what := range []string{"unique", "ttl", "view", "changed"} {
+		if !seen[what] {
+			t.Errorf("%s is not told: %v", what, seen)
+		}
+	}
+}

@@ -249,3 +249,52 @@ func TestOplogCatalog(t *testing.T) {
 		t.Errorf("told again: %+v", more)
 	}
 }
+
+// TestStreamFailsHalfWay: a call of Next that fails, for the server or for its context, loses nothing of what it had read.
+func TestStreamFailsHalfWay(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{mongocluster.ChangesStream, mongocluster.ChangesOplog} {
+		s := fakemongo.Start(t, fakemongo.Options{})
+		c := open(t, s.URI, mongocluster.Options{Changes: source, Retry: time.Second})
+		check(t, c.Create(t.Context(), clustersync.Collection{Ref: clustersync.Ref{Namespace: shop}, Type: clustersync.Plain}))
+		stream := changes(t, c, mark(t, c))
+		_, err := c.Insert(t.Context(), shop, numbered(0, 5), clustersync.WriteOptions{})
+		check(t, err)
+		index, _ := bson.Marshal(bson.D{{Key: "key", Value: bson.D{{Key: "n", Value: int32(1)}}}, {Key: "name", Value: "n_1"}})
+		_, err = c.CreateIndexes(t.Context(), shop, []bson.Raw{index}) // its spec is looked up, after the documents were read
+		check(t, err)
+		to := mark(t, c)
+		s.Break(func(name string, _ int) fakemongo.Action {
+			if name == "listCollections" || name == "listIndexes" {
+				return fakemongo.Answer(91)
+			}
+			return fakemongo.Pass
+		})
+		events, _, err := stream.Next(t.Context(), time.Second)
+		if !errors.Is(err, clustersync.ErrUnreachable) {
+			t.Errorf("%s: %d events, %v; want ErrUnreachable", source, len(events), err)
+		}
+		s.Break(func(string, int) fakemongo.Action { return fakemongo.Slow(time.Minute) })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, _, err := stream.Next(ctx, time.Second); err == nil {
+			t.Errorf("%s: a canceled call succeeds", source)
+		}
+		cancel()
+		s.Break(nil)
+		documents, indexes := map[string]bool{}, 0
+		for deadline, at := time.Now().Add(20*time.Second), (clustersync.Position{}); !c.Reached(at, to) && time.Now().Before(deadline); {
+			var events []clustersync.Event
+			events, at, _ = stream.Next(t.Context(), time.Second) // the driver may need a moment to see the server again
+			for _, e := range events {
+				if e.Op == clustersync.OpCreateIndexes {
+					indexes += len(e.Indexes)
+				} else {
+					documents[e.Doc.Key.ID] = true
+				}
+			}
+		}
+		if len(documents) != 5 || indexes == 0 {
+			t.Errorf("%s: %d documents and %d indexes are told, want 5 and 1", source, len(documents), indexes)
+		}
+	}
+}
