@@ -41,39 +41,39 @@ func TestDocuments(t *testing.T) {
 		id   string
 		body string
 	}{
-		{bson.D{{"_id", "a"}, {"s", "ü\x00\u2028"}, {"b", true}, {"n", nil}, {"l", bson.A{int32(1), "x", bson.A{}}}}, "a",
+		{bson.D{{Key: "_id", Value: "a"}, {Key: "s", Value: "ü\x00\u2028"}, {Key: "b", Value: true}, {Key: "n", Value: nil}, {Key: "l", Value: bson.A{int32(1), "x", bson.A{}}}}, "a",
 			`{"_id":"a","s":"ü\u0000` + "\u2028" + `","b":true,"n":null,"l":[1,"x",[]]}`},
-		{bson.D{{"_id", oid}}, "507f1f77bcf86cd799439011", `{"_id":"507f1f77bcf86cd799439011"}`},
-		{bson.D{{"_id", oid.Hex()}}, `~"507f1f77bcf86cd799439011"`, `{"_id":"~\"507f1f77bcf86cd799439011\""}`},
-		{bson.D{{"_id", int32(5)}}, "~5", `{"_id":"~5"}`},
-		{bson.D{{"_id", 5.0}}, "~5", `{"_id":"~5","~_id":5.0}`},
-		{bson.D{{"_id", int64(5)}}, "~5", `{"_id":"~5","~_id":{"$numberLong":"5"}}`},
-		{bson.D{{"_id", dec(t, "5.00")}}, "~5", `{"_id":"~5","~_id":{"$numberDecimal":"5.00"}}`},
-		{bson.D{{"_id", math.Copysign(0, -1)}}, "~0", `{"_id":"~0","~_id":-0.0}`},
-		{bson.D{{"_id", 1.5}}, "~1.5", `{"_id":"~1.5"}`},
-		{bson.D{{"_id", dec(t, "0.1")}}, `~{"$numberDecimal":"0.1"}`, `{"_id":"~{\"$numberDecimal\":\"0.1\"}"}`},
-		{bson.D{{"_id", ""}}, `~""`, `{"_id":"~\"\""}`},
-		{bson.D{{"_id", "_x"}}, `~"_x"`, `{"_id":"~\"_x\""}`},
-		{bson.D{{"_id", "~x"}}, "~x", `{"_id":"~x"}`},
-		{bson.D{{"_id", "~5"}}, `~"~5"`, `{"_id":"~\"~5\""}`},
-		{bson.D{{"_id", nil}}, "~null", `{"_id":"~null"}`},
-		{bson.D{{"_id", bson.D{{"a", 1.0}, {"$b", "x"}}}}, `~{"a":1,"~$b":"x"}`, `{"_id":"~{\"a\":1,\"~$b\":\"x\"}","~_id":{"a":1.0,"~$b":"x"}}`},
-		{bson.D{{"_id", bson.DateTime(-5)}}, `~{"$date":{"$numberLong":"-5"}}`, `{"_id":"~{\"$date\":{\"$numberLong\":\"-5\"}}"}`},
-		{bson.D{{"_id", "n"}, {"i", int32(-7)}, {"l", int64(7)}, {"L", int64(1) << 53}, {"d", 7.0}, {"e", 1e21}, {"m", math.Copysign(0, -1)}}, "n",
+		{bson.D{{Key: "_id", Value: oid}}, "507f1f77bcf86cd799439011", `{"_id":"507f1f77bcf86cd799439011"}`},
+		{bson.D{{Key: "_id", Value: oid.Hex()}}, `~"507f1f77bcf86cd799439011"`, `{"_id":"~\"507f1f77bcf86cd799439011\""}`},
+		{bson.D{{Key: "_id", Value: int32(5)}}, "~5", `{"_id":"~5"}`},
+		{bson.D{{Key: "_id", Value: 5.0}}, "~5", `{"_id":"~5","~_id":5.0}`},
+		{bson.D{{Key: "_id", Value: int64(5)}}, "~5", `{"_id":"~5","~_id":{"$numberLong":"5"}}`},
+		{bson.D{{Key: "_id", Value: dec(t, "5.00")}}, "~5", `{"_id":"~5","~_id":{"$numberDecimal":"5.00"}}`},
+		{bson.D{{Key: "_id", Value: math.Copysign(0, -1)}}, "~0", `{"_id":"~0","~_id":-0.0}`},
+		{bson.D{{Key: "_id", Value: 1.5}}, "~1.5", `{"_id":"~1.5"}`},
+		{bson.D{{Key: "_id", Value: dec(t, "0.1")}}, `~{"$numberDecimal":"0.1"}`, `{"_id":"~{\"$numberDecimal\":\"0.1\"}"}`},
+		{bson.D{{Key: "_id", Value: ""}}, `~""`, `{"_id":"~\"\""}`},
+		{bson.D{{Key: "_id", Value: "_x"}}, `~"_x"`, `{"_id":"~\"_x\""}`},
+		{bson.D{{Key: "_id", Value: "~x"}}, "~x", `{"_id":"~x"}`},
+		{bson.D{{Key: "_id", Value: "~5"}}, `~"~5"`, `{"_id":"~\"~5\""}`},
+		{bson.D{{Key: "_id", Value: nil}}, "~null", `{"_id":"~null"}`},
+		{bson.D{{Key: "_id", Value: bson.D{{Key: "a", Value: 1.0}, {Key: "$b", Value: "x"}}}}, `~{"a":1,"~$b":"x"}`, `{"_id":"~{\"a\":1,\"~$b\":\"x\"}","~_id":{"a":1.0,"~$b":"x"}}`},
+		{bson.D{{Key: "_id", Value: bson.DateTime(-5)}}, `~{"$date":{"$numberLong":"-5"}}`, `{"_id":"~{\"$date\":{\"$numberLong\":\"-5\"}}"}`},
+		{bson.D{{Key: "_id", Value: "n"}, {Key: "i", Value: int32(-7)}, {Key: "l", Value: int64(7)}, {Key: "L", Value: int64(1) << 53}, {Key: "d", Value: 7.0}, {Key: "e", Value: 1e21}, {Key: "m", Value: math.Copysign(0, -1)}}, "n",
 			`{"_id":"n","i":-7,"l":{"$numberLong":"7"},"L":9007199254740992,"d":7.0,"e":1e+21,"m":-0.0}`},
-		{bson.D{{"_id", "x"}, {"a", math.Inf(1)}, {"b", math.Inf(-1)}, {"c", math.Float64frombits(0x7ff8000000000000)}, {"d", math.Float64frombits(0x7ff8000000000001)}}, "x",
+		{bson.D{{Key: "_id", Value: "x"}, {Key: "a", Value: math.Inf(1)}, {Key: "b", Value: math.Inf(-1)}, {Key: "c", Value: math.Float64frombits(0x7ff8000000000000)}, {Key: "d", Value: math.Float64frombits(0x7ff8000000000001)}}, "x",
 			`{"_id":"x","a":{"$numberDouble":"Infinity"},"b":{"$numberDouble":"-Infinity"},"c":{"$numberDouble":"NaN"},"d":{"$numberDouble":"NaN:7ff8000000000001"}}`},
-		{bson.D{{"_id", "d"}, {"a", dec(t, "1.10")}, {"b", dec(t, "1E+3")}, {"c", dec(t, "NaN")}}, "d",
+		{bson.D{{Key: "_id", Value: "d"}, {Key: "a", Value: dec(t, "1.10")}, {Key: "b", Value: dec(t, "1E+3")}, {Key: "c", Value: dec(t, "NaN")}}, "d",
 			`{"_id":"d","a":{"$numberDecimal":"1.10"},"b":{"$numberDecimal":"1E+3"},"c":{"$numberDecimal":"NaN"}}`},
-		{bson.D{{"_id", "t"}, {"o", oid}, {"ts", bson.Timestamp{T: 7, I: 8}}, {"re", bson.Regex{Pattern: "a.b", Options: "im"}}, {"js", bson.JavaScript("f()")},
-			{"sy", bson.Symbol("s")}, {"u", bson.Undefined{}}, {"mi", bson.MinKey{}}, {"ma", bson.MaxKey{}}, {"p", bson.DBPointer{DB: "db.c", Pointer: oid}},
-			{"cs", bson.CodeWithScope{Code: "g()", Scope: bson.D{{"$x", 1.5}}}}}, "t",
+		{bson.D{{Key: "_id", Value: "t"}, {Key: "o", Value: oid}, {Key: "ts", Value: bson.Timestamp{T: 7, I: 8}}, {Key: "re", Value: bson.Regex{Pattern: "a.b", Options: "im"}}, {Key: "js", Value: bson.JavaScript("f()")},
+			{Key: "sy", Value: bson.Symbol("s")}, {Key: "u", Value: bson.Undefined{}}, {Key: "mi", Value: bson.MinKey{}}, {Key: "ma", Value: bson.MaxKey{}}, {Key: "p", Value: bson.DBPointer{DB: "db.c", Pointer: oid}},
+			{Key: "cs", Value: bson.CodeWithScope{Code: "g()", Scope: bson.D{{Key: "$x", Value: 1.5}}}}}, "t",
 			`{"_id":"t","o":{"$oid":"507f1f77bcf86cd799439011"},"ts":{"$timestamp":{"t":7,"i":8}},"re":{"$regularExpression":{"pattern":"a.b","options":"im"}},"js":{"$code":"f()"},` +
 				`"sy":{"$symbol":"s"},"u":{"$undefined":true},"mi":{"$minKey":1},"ma":{"$maxKey":1},"p":{"$dbPointer":{"$ref":"db.c","$id":{"$oid":"507f1f77bcf86cd799439011"}}},` +
 				`"cs":{"$code":"g()","$scope":{"~$x":1.5}}}`},
-		{bson.D{{"_id", "b"}, {"b", bson.Binary{Subtype: 4, Data: []byte{1, 2}}}, {"o", bson.Binary{Subtype: 2, Data: []byte{3}}}, {"bad", "\xff"}}, "b",
+		{bson.D{{Key: "_id", Value: "b"}, {Key: "b", Value: bson.Binary{Subtype: 4, Data: []byte{1, 2}}}, {Key: "o", Value: bson.Binary{Subtype: 2, Data: []byte{3}}}, {Key: "bad", Value: "\xff"}}, "b",
 			`{"_id":"b","b":{"$binary":{"base64":"AQI=","subType":"04"}},"o":{"$binary":{"base64":"Aw==","subType":"02"}},"bad":{"$stringBytes":"/w=="}}`},
-		{bson.D{{"_id", "k"}, {"_rev", "1-x"}, {"~_rev", "y"}, {"~_id", "z"}, {"$set", 1.5}, {"~$set", 2.5}, {"", 3.5}, {"a.b", bson.D{{"_rev", "in"}, {"$oid", "no"}}}}, "k",
+		{bson.D{{Key: "_id", Value: "k"}, {Key: "_rev", Value: "1-x"}, {Key: "~_rev", Value: "y"}, {Key: "~_id", Value: "z"}, {Key: "$set", Value: 1.5}, {Key: "~$set", Value: 2.5}, {Key: "", Value: 3.5}, {Key: "a.b", Value: bson.D{{Key: "_rev", Value: "in"}, {Key: "$oid", Value: "no"}}}}, "k",
 			`{"_id":"k","~_rev":"1-x","~~_rev":"y","~~_id":"z","~$set":1.5,"$set":2.5,"":3.5,"a.b":{"_rev":"in","~$oid":"no"}}`},
 	} {
 		id, body, err := mapping.DocumentToJSON(marshal(t, c.doc))
@@ -109,14 +109,14 @@ func TestNumbers(t *testing.T) {
 }
 
 func TestUnmappable(t *testing.T) {
-	deep := bson.D{{"x", int32(1)}}
+	deep := bson.D{{Key: "x", Value: int32(1)}}
 	for range 130 {
-		deep = bson.D{{"x", deep}}
+		deep = bson.D{{Key: "x", Value: deep}}
 	}
-	twice := append(bson.D{}, bson.E{"_id", "a"}, bson.E{"x", int32(1)}, bson.E{"x", int32(2)})
+	twice := append(bson.D{}, bson.E{Key: "_id", Value: "a"}, bson.E{Key: "x", Value: int32(1)}, bson.E{Key: "x", Value: int32(2)})
 	for name, doc := range map[string]bson.D{
-		"no _id": {{"x", 1}}, "long _id": {{"_id", strings.Repeat("x", 251)}}, "array": {{"_id", bson.A{}}}, "regex": {{"_id", bson.Regex{}}},
-		"deep": {{"_id", "a"}, {"d", deep}}, "twice": twice, "key": {{"_id", "a"}, {"\xff", int32(1)}}, "bad regex": {{"_id", "a"}, {"r", bson.Regex{Pattern: "\xff"}}},
+		"no _id": {{Key: "x", Value: 1}}, "long _id": {{Key: "_id", Value: strings.Repeat("x", 251)}}, "array": {{Key: "_id", Value: bson.A{}}}, "regex": {{Key: "_id", Value: bson.Regex{}}},
+		"deep": {{Key: "_id", Value: "a"}, {Key: "d", Value: deep}}, "twice": twice, "key": {{Key: "_id", Value: "a"}, {Key: "\xff", Value: int32(1)}}, "bad regex": {{Key: "_id", Value: "a"}, {Key: "r", Value: bson.Regex{Pattern: "\xff"}}},
 	} {
 		if _, _, err := mapping.DocumentToJSON(marshal(t, doc)); !errors.Is(err, clustersync.ErrUnmappable) {
 			t.Errorf("%s: %v", name, err)
@@ -130,7 +130,7 @@ func TestUnmappable(t *testing.T) {
 			t.Errorf("%s: %v, %v", doc, raw, err)
 		}
 	}
-	big := marshal(t, bson.D{{"_id", "a"}, {"x", strings.Repeat("\x01", 5<<20)}}) // six bytes each as JSON
+	big := marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "x", Value: strings.Repeat("\x01", 5<<20)}}) // six bytes each as JSON
 	if _, _, err := mapping.DocumentToJSON(big); !errors.Is(err, clustersync.ErrTooLarge) {
 		t.Errorf("large: %v", err)
 	}
@@ -182,12 +182,12 @@ func TestKeys(t *testing.T) {
 		{dec(t, "1E+6000"), dec(t, "10E+5999")},
 		{int32(0), math.Copysign(0, -1), dec(t, "-0"), dec(t, "0E+10")},
 		{float64(1 << 62), int64(1 << 62)},
-		{bson.D{{"a", int32(1)}}, bson.D{{"a", 1.0}}},
-		{"a"}, {"1"}, {true}, {0.1}, {dec(t, "0.1")}, {bson.D{{"a", bson.A{int64(2), "x"}}}}, {bson.Binary{Data: []byte("x")}}, {bson.MinKey{}}, {bson.Symbol("a")},
+		{bson.D{{Key: "a", Value: int32(1)}}, bson.D{{Key: "a", Value: 1.0}}},
+		{"a"}, {"1"}, {true}, {0.1}, {dec(t, "0.1")}, {bson.D{{Key: "a", Value: bson.A{int64(2), "x"}}}}, {bson.Binary{Data: []byte("x")}}, {bson.MinKey{}}, {bson.Symbol("a")},
 	} {
 		var first string
 		for i, v := range ids {
-			id, _, err := mapping.DocumentID(marshal(t, bson.D{{"_id", v}}))
+			id, _, err := mapping.DocumentID(marshal(t, bson.D{{Key: "_id", Value: v}}))
 			if err != nil {
 				t.Fatalf("%v: %v", v, err)
 			}
@@ -243,10 +243,10 @@ func split(s string) clustersync.Namespace {
 
 func TestConvert(t *testing.T) {
 	gateway := func(body string) clustersync.Document {
-		return clustersync.Document{Key: clustersync.Key{ID: "a", Raw: marshal(t, bson.D{{"_id", "a"}})}, Format: clustersync.Tidegate, Body: []byte(body)}
+		return clustersync.Document{Key: clustersync.Key{ID: "a", Raw: marshal(t, bson.D{{Key: "_id", Value: "a"}})}, Format: clustersync.Tidegate, Body: []byte(body)}
 	}
 	c, err := mapping.Convert(gateway(`[{"_id":"a","_rev":"2-b","_deleted":true},{"_id":"a","_rev":"2-a","x":1,"_exp":"2030-01-01T00:00:00Z"},{"_id":"a","_rev":"1-z","x":2}]`), clustersync.MongoDB)
-	if err != nil || !bytes.Equal(c.Doc.Body, marshal(t, bson.D{{"_id", "a"}, {"x", int32(1)}})) || c.Dropped != 1 || !c.Expires {
+	if err != nil || !bytes.Equal(c.Doc.Body, marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "x", Value: int32(1)}})) || c.Dropped != 1 || !c.Expires {
 		t.Errorf("%+v, %v", c, err)
 	}
 	c, err = mapping.Convert(gateway(`[{"_id":"a","_rev":"2-b","_deleted":true}]`), clustersync.MongoDB)
@@ -256,8 +256,8 @@ func TestConvert(t *testing.T) {
 	attached := `[{"_id":"a","_rev":"1-b","_attachments":{"pic.png":{"content_type":"image/png","digest":"sha1-x","length":3,"revpos":1,"data":"YWJj"},"z":{"digest":"q","length":9,"encoding":"gzip","encoded_length":3,"revpos":1,"data":"YWJj"}}}]`
 	c, err = mapping.Convert(gateway(attached), clustersync.MongoDB)
 	bin := bson.Binary{Data: []byte("abc")}
-	want := marshal(t, bson.D{{"_id", "a"}, {"_attachments", bson.D{{"pic.png", bson.D{{"content_type", "image/png"}, {"data", bin}}},
-		{"z", bson.D{{"encoding", "gzip"}, {"length", int64(9)}, {"data", bin}}}}}})
+	want := marshal(t, bson.D{{Key: "_id", Value: "a"}, {Key: "_attachments", Value: bson.D{{Key: "pic.png", Value: bson.D{{Key: "content_type", Value: "image/png"}, {Key: "data", Value: bin}}},
+		{Key: "z", Value: bson.D{{Key: "encoding", Value: "gzip"}, {Key: "length", Value: int64(9)}, {Key: "data", Value: bin}}}}}})
 	if err != nil || !bytes.Equal(c.Doc.Body, want) {
 		t.Fatalf("%v, %v, want %v", bson.Raw(c.Doc.Body), err, want)
 	}

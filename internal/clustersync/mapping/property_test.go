@@ -48,7 +48,7 @@ func scalars() *rapid.Generator[any] {
 			return d
 		}),
 		rapid.SampledFrom([]any{bson.MinKey{}, bson.MaxKey{}, bson.Undefined{}, bson.Symbol("s"), bson.JavaScript("f"), bson.Regex{Pattern: "a", Options: "i"},
-			bson.DBPointer{DB: "a.b", Pointer: oid}, bson.CodeWithScope{Code: "f", Scope: bson.D{{"$a", 1.0}}}}),
+			bson.DBPointer{DB: "a.b", Pointer: oid}, bson.CodeWithScope{Code: "f", Scope: bson.D{{Key: "$a", Value: 1.0}}}}),
 	)
 }
 
