@@ -219,3 +219,24 @@ func TestShardKeys(t *testing.T) {
 		t.Errorf("%d deletes", s.Calls("delete"))
 	}
 }
+
+// TestAnswerLost: what cannot be done twice is known to be done when its answer is lost, and what others did is not taken for it.
+func TestAnswerLost(t *testing.T) {
+	t.Parallel()
+	s, c, _ := filled(t, 1, fakemongo.Options{})
+	ns := func(name string) clustersync.Namespace { return clustersync.Namespace{Database: "shop", Collection: name} }
+	plain := clustersync.Collection{Ref: clustersync.Ref{Namespace: ns("made")}, Type: clustersync.Plain}
+	s.Once("create", fakemongo.DropAfter)
+	check(t, c.Create(t.Context(), plain))
+	if err := c.Create(t.Context(), plain); !errors.Is(err, clustersync.ErrExists) {
+		t.Errorf("made again: %v, want ErrExists", err)
+	}
+	s.Once("renameCollection", fakemongo.DropAfter)
+	check(t, c.Rename(t.Context(), ns("made"), ns("moved")))
+	if err := c.Rename(t.Context(), ns("made"), ns("elsewhere")); !errors.Is(err, clustersync.ErrNotFound) {
+		t.Errorf("renamed again: %v, want ErrNotFound", err)
+	}
+	if err := c.Rename(t.Context(), ns("moved"), shop); !errors.Is(err, clustersync.ErrExists) {
+		t.Errorf("renamed to a name that is taken: %v, want ErrExists", err)
+	}
+}
