@@ -224,7 +224,9 @@ func TestShardKeys(t *testing.T) {
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
 	s, c, _ := filled(t, 1, fakemongo.Options{})
-	ns := func(name string) clustersync.Namespace { return clustersync.Namespace{Database: "shop", Collection: name} }
+	ns := func(name string) clustersync.Namespace {
+		return clustersync.Namespace{Database: "shop", Collection: name}
+	}
 	plain := clustersync.Collection{Ref: clustersync.Ref{Namespace: ns("made")}, Type: clustersync.Plain}
 	s.Once("create", fakemongo.DropAfter)
 	check(t, c.Create(t.Context(), plain))
