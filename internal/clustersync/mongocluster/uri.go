@@ -48,7 +48,11 @@ func parseURI(uri string) (parsedURI, error) {
 		return p, nil // it is looked up in the DNS when the client is made
 	}
 	if err := options.Client().ApplyURI(uri).Validate(); err != nil {
-		return p, fmt.Errorf("read URI: %s", p.redact(err.Error()))
+		if text := err.Error(); !strings.Contains(text, "password") && !strings.Contains(text, "username") {
+			return p, fmt.Errorf("read URI: %s", p.redact(text))
+		}
+		// The parser quotes the part of a password that it stumbles over.
+		return p, errors.New("read URI: the user's name or password must be percent-encoded (characters such as @ / : %)")
 	}
 	return p, nil
 }
