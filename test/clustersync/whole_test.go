@@ -28,6 +28,7 @@ var pairs = []struct {
 // TestWhole is a migration from end to end on each pair: load, sync while people write, pause and resume, the sync killed at random, commit,
 // compare; then the same back, by reverse.
 func TestWhole(t *testing.T) {
+	t.Parallel()
 	onEachPair(t, func(t *testing.T, a, b endpoint) {
 		(&whole{t: t, random: rand.New(rand.NewPCG(*seed, 7)), a: a, b: b}).run()
 	})

@@ -50,8 +50,10 @@ type Cluster struct {
 	mu      sync.Mutex
 	caps    *capabilities // nil until probed
 	blocked *bool         // what BlockWrites set last; some servers do not tell
-	ranges  rangeMode     // how this server can read a range of keys
-	keys    map[clustersync.Namespace]shardKey
+
+	fixedCapped *bool     // nil until tried
+	ranges      rangeMode // how this server can read a range of keys
+	keys        map[clustersync.Namespace]shardKey
 }
 
 var _ clustersync.Cluster = (*Cluster)(nil)

@@ -32,9 +32,23 @@ func (c *Cluster) Create(ctx context.Context, coll clustersync.Collection) error
 			cmd.append(e.Key(), option(e))
 		}
 	}
-	_, err := c.run(ctx, verb, coll.Database, cmd.document("writeConcern", marshal(majority)).end())
+	err := c.runOnce(ctx, verb, coll.Database, cmd.document("writeConcern", marshal(majority)).end(), clustersync.ErrExists)
 	c.forgetShardKey(coll.Namespace)
 	return err
+}
+
+// runOnce sends a command that cannot be done twice. If its answer is lost and it is refused when it is sent again, as one that was carried
+// out is, it was.
+func (c *Cluster) runOnce(ctx context.Context, verb, db string, cmd any, done error) error {
+	lost := false
+	return c.retry(ctx, func() error {
+		_, err := c.once(ctx, verb, db, cmd)
+		if lost && errors.Is(err, done) {
+			return nil
+		}
+		lost = lost || errors.Is(err, clustersync.ErrUnreachable)
+		return err
+	})
 }
 
 // option is the value of an option as create takes it: a clustered index is listed with a version that create refuses to hear of on
@@ -57,10 +71,10 @@ func (c *Cluster) Drop(ctx context.Context, ns clustersync.Namespace) error {
 	return err
 }
 
-// Rename implements [clustersync.Destination]: never with dropTarget (spec §8.6). A rename whose answer was lost is found done.
+// Rename implements [clustersync.Destination]: never with dropTarget (spec §8.6).
 func (c *Cluster) Rename(ctx context.Context, from, to clustersync.Namespace) error {
-	_, err := c.run(ctx, "rename "+from.String()+" to "+to.String(), "admin", bson.D{
-		{Key: "renameCollection", Value: from.String()}, {Key: "to", Value: to.String()}, {Key: "writeConcern", Value: majority}})
+	err := c.runOnce(ctx, "rename "+from.String()+" to "+to.String(), "admin", bson.D{
+		{Key: "renameCollection", Value: from.String()}, {Key: "to", Value: to.String()}, {Key: "writeConcern", Value: majority}}, clustersync.ErrNotFound)
 	c.forgetShardKey(from, to)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/internal/clustersync"
 	"github.com/tidegate/tidegate/internal/clustersync/mongocluster"
 	"github.com/tidegate/tidegate/internal/clustersync/mongocluster/fakemongo"
+	"github.com/tidegate/tidegate/internal/clustersync/mongocluster/mongotest"
 )
 
 func raw(t *testing.T, d bson.D) bson.Raw {
@@ -217,5 +218,76 @@ func TestShardKeys(t *testing.T) {
 	}
 	if s.Calls("delete") != 1 {
 		t.Errorf("%d deletes", s.Calls("delete"))
+	}
+}
+
+// TestAnswerLost: what cannot be done twice is known to be done when its answer is lost, and what others did is not taken for it.
+func TestAnswerLost(t *testing.T) {
+	t.Parallel()
+	s, c, _ := filled(t, 1, fakemongo.Options{})
+	ns := func(name string) clustersync.Namespace {
+		return clustersync.Namespace{Database: "shop", Collection: name}
+	}
+	plain := clustersync.Collection{Ref: clustersync.Ref{Namespace: ns("made")}, Type: clustersync.Plain}
+	s.Once("create", fakemongo.DropAfter)
+	check(t, c.Create(t.Context(), plain))
+	if err := c.Create(t.Context(), plain); !errors.Is(err, clustersync.ErrExists) {
+		t.Errorf("made again: %v, want ErrExists", err)
+	}
+	s.Once("renameCollection", fakemongo.DropAfter)
+	check(t, c.Rename(t.Context(), ns("made"), ns("moved")))
+	if err := c.Rename(t.Context(), ns("made"), ns("elsewhere")); !errors.Is(err, clustersync.ErrNotFound) {
+		t.Errorf("renamed again: %v, want ErrNotFound", err)
+	}
+	if err := c.Rename(t.Context(), ns("moved"), shop); !errors.Is(err, clustersync.ErrExists) {
+		t.Errorf("renamed to a name that is taken: %v, want ErrExists", err)
+	}
+}
+
+// TestShard shards a collection once; where there are no shards there is nothing to do.
+func TestShard(t *testing.T) {
+	s, c, _ := filled(t, 0, fakemongo.Options{Sharded: true, Shards: 2})
+	key := raw(t, bson.D{{Key: "n", Value: int32(1)}})
+	for range 2 {
+		check(t, c.Shard(t.Context(), shop, key, false))
+	}
+	if n := s.Calls("shardCollection"); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+	failed, err := c.Apply(t.Context(), shop, []clustersync.Intent{{Doc: numbered(1, 2)[0]}}, clustersync.WriteOptions{})
+	if err != nil || len(failed) > 0 {
+		t.Errorf("a write without the new key: %v, %v", failed, err)
+	}
+	plain, c, _ := filled(t, 0, fakemongo.Options{})
+	check(t, c.Shard(t.Context(), shop, key, false))
+	if n := plain.Calls("shardCollection"); n != 0 {
+		t.Errorf("%d calls to a replica set, want none", n)
+	}
+}
+
+// TestFixedCapped finds out whether sizes of capped collections can be changed, and leaves nothing behind.
+func TestFixedCapped(t *testing.T) {
+	for _, c := range []struct {
+		server fakemongo.Options
+		want   bool
+	}{
+		{fakemongo.Options{}, false},
+		{fakemongo.Options{Lacks: map[string]bool{"collMod": true}}, true},
+		{fakemongo.Options{Ignores: map[string]bool{"cappedSize": true}}, true},
+	} {
+		s := fakemongo.Start(t, c.server)
+		cluster := open(t, s.URI, mongocluster.Options{})
+		for range 2 {
+			if got, err := cluster.FixedCapped(t.Context()); err != nil || got != c.want {
+				t.Errorf("%+v: fixed %v, %v; want %v", c.server, got, err, c.want)
+			}
+		}
+		if n := s.Calls("create"); n > 1 {
+			t.Errorf("%+v: tried %d times", c.server, n)
+		}
+		names, err := mongotest.Client(t, s.URI).ListDatabaseNames(t.Context(), bson.D{})
+		if err != nil || len(names) > 0 {
+			t.Errorf("%+v: %q is left, %v", c.server, names, err)
+		}
 	}
 }

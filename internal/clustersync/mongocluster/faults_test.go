@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -67,18 +68,78 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// everyCall are the calls of a cluster that talk to it, as an engine makes them. Each can be made again.
-func everyCall(c *mongocluster.Cluster, coll clustersync.Collection) map[string]func(context.Context) error {
+// calls are calls of a cluster by name. Each can be made again.
+type calls map[string]func(context.Context) error
+
+// everyCall are the calls of a cluster that talk to it, as an engine makes them.
+func everyCall(c *mongocluster.Cluster, coll clustersync.Collection) calls {
+	all := calls{}
+	maps.Copy(all, sourceCalls(c, coll))
+	maps.Copy(all, destinationCalls(c))
+	maps.Copy(all, metadataCalls(c.Metadata()))
+	return all
+}
+
+func destinationCalls(c *mongocluster.Cluster) calls {
 	docs := numbered(0, 30)
 	intents := make([]clustersync.Intent, len(docs))
 	for i, doc := range docs {
 		intents[i].Doc = doc
 	}
-	keys := []clustersync.Key{docs[3].Key, docs[7].Key}
-	meta := c.Metadata()
 	index, _ := bson.Marshal(bson.D{{Key: "key", Value: bson.D{{Key: "n", Value: int32(1)}}}, {Key: "name", Value: "n_1"}})
 	delta, _ := bson.Marshal(bson.D{{Key: "updatedFields", Value: bson.D{{Key: "n", Value: int32(3)}}}, {Key: "removedFields", Value: bson.A{}}})
-	return map[string]func(context.Context) error{
+	return calls{
+		"Insert": func(ctx context.Context) error {
+			_, err := c.Insert(ctx, shop, docs, clustersync.WriteOptions{})
+			return err
+		},
+		"Apply": func(ctx context.Context) error {
+			failed, err := c.Apply(ctx, shop, intents, clustersync.WriteOptions{})
+			if err == nil && len(failed) > 0 {
+				err = fmt.Errorf("failed %v", failed)
+			}
+			return err
+		},
+		"ApplyDelta":    func(ctx context.Context) error { return c.ApplyDelta(ctx, shop, docs[3].Key, delta) },
+		"CreateIndexes": func(ctx context.Context) error { _, err := c.CreateIndexes(ctx, shop, []bson.Raw{index}); return err },
+		"DropIndex":     func(ctx context.Context) error { return c.DropIndex(ctx, shop, "none") },
+		"Drop": func(ctx context.Context) error {
+			return c.Drop(ctx, clustersync.Namespace{Database: "shop", Collection: "none"})
+		},
+		"BlockWrites":   func(ctx context.Context) error { return c.BlockWrites(ctx, true) },
+		"WritesBlocked": func(ctx context.Context) error { _, err := c.WritesBlocked(ctx); return err },
+	}
+}
+
+func metadataCalls(meta clustersync.Metadata) calls {
+	return calls{
+		"Acquire": func(ctx context.Context) error {
+			_, err := meta.Acquire(ctx, "coordinator", "me", time.Minute)
+			return err
+		},
+		"Put": func(ctx context.Context) error {
+			return meta.Put(ctx, 1, "resumeData", bson.D{{Key: "_id", Value: "coordinator"}, {Key: "state", Value: "RUNNING"}})
+		},
+		"Get": func(ctx context.Context) error {
+			var out bson.M
+			err := meta.Get(ctx, "resumeData", "coordinator", &out)
+			if errors.Is(err, clustersync.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
+		"All": func(ctx context.Context) error {
+			return meta.All(ctx, "resumeData", func(bson.Raw) error { return nil })
+		},
+		"Delete": func(ctx context.Context) error { return meta.Delete(ctx, 1, "resumeData", "coordinator") },
+		"Exists": func(ctx context.Context) error { _, err := meta.Exists(ctx); return err },
+		"Erase":  func(ctx context.Context) error { return meta.Erase(ctx) },
+	}
+}
+
+func sourceCalls(c *mongocluster.Cluster, coll clustersync.Collection) calls {
+	keys := []clustersync.Key{numbered(3, 4)[0].Key, numbered(7, 8)[0].Key}
+	return calls{
 		"Inspect": func(ctx context.Context) error { _, err := c.Inspect(ctx); return err },
 		"List":    func(ctx context.Context) error { _, err := c.List(ctx); return err },
 		"Mark":    func(ctx context.Context) error { _, err := c.Mark(ctx); return err },
@@ -102,46 +163,6 @@ func everyCall(c *mongocluster.Cluster, coll clustersync.Collection) map[string]
 			}
 			return err
 		},
-		"Insert": func(ctx context.Context) error {
-			_, err := c.Insert(ctx, shop, docs, clustersync.WriteOptions{})
-			return err
-		},
-		"Apply": func(ctx context.Context) error {
-			failed, err := c.Apply(ctx, shop, intents, clustersync.WriteOptions{})
-			if err == nil && len(failed) > 0 {
-				err = fmt.Errorf("failed %v", failed)
-			}
-			return err
-		},
-		"ApplyDelta":    func(ctx context.Context) error { return c.ApplyDelta(ctx, shop, docs[3].Key, delta) },
-		"CreateIndexes": func(ctx context.Context) error { _, err := c.CreateIndexes(ctx, shop, []bson.Raw{index}); return err },
-		"DropIndex":     func(ctx context.Context) error { return c.DropIndex(ctx, shop, "none") },
-		"Drop": func(ctx context.Context) error {
-			return c.Drop(ctx, clustersync.Namespace{Database: "shop", Collection: "none"})
-		},
-		"BlockWrites":   func(ctx context.Context) error { return c.BlockWrites(ctx, true) },
-		"WritesBlocked": func(ctx context.Context) error { _, err := c.WritesBlocked(ctx); return err },
-		"Acquire": func(ctx context.Context) error {
-			_, err := meta.Acquire(ctx, "coordinator", "me", time.Minute)
-			return err
-		},
-		"Put": func(ctx context.Context) error {
-			return meta.Put(ctx, 1, "resumeData", bson.D{{Key: "_id", Value: "coordinator"}, {Key: "state", Value: "RUNNING"}})
-		},
-		"Get": func(ctx context.Context) error {
-			var out bson.M
-			err := meta.Get(ctx, "resumeData", "coordinator", &out)
-			if errors.Is(err, clustersync.ErrNotFound) {
-				return nil
-			}
-			return err
-		},
-		"All": func(ctx context.Context) error {
-			return meta.All(ctx, "resumeData", func(bson.Raw) error { return nil })
-		},
-		"Delete": func(ctx context.Context) error { return meta.Delete(ctx, 1, "resumeData", "coordinator") },
-		"Exists": func(ctx context.Context) error { _, err := meta.Exists(ctx); return err },
-		"Erase":  func(ctx context.Context) error { return meta.Erase(ctx) },
 		"Changes": func(ctx context.Context) error {
 			stream, err := c.Changes(ctx, clustersync.Position{})
 			if err == nil {

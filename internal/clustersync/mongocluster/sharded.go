@@ -49,6 +49,30 @@ func (c *Cluster) shardKey(ctx context.Context, ns clustersync.Namespace) (shard
 	return key, nil
 }
 
+var _ clustersync.Sharder = (*Cluster)(nil)
+
+// codeAlreadySharded: the collection has a shard key.
+const codeAlreadySharded = 23
+
+// Shard implements [clustersync.Sharder] (spec §7.2): the key has the simple collation, as all shard keys have.
+func (c *Cluster) Shard(ctx context.Context, ns clustersync.Namespace, key bson.Raw, unique bool) error {
+	have, err := c.shardKey(ctx, ns)
+	if err != nil || len(have.fields) > 0 {
+		return err
+	}
+	caps, err := c.capabilities(ctx)
+	if err != nil || !caps.sharded {
+		return err
+	}
+	_, err = c.run(ctx, "shard "+ns.String(), "admin", bson.D{{Key: "shardCollection", Value: ns.String()}, {Key: "key", Value: key}, {Key: "unique", Value: unique},
+		{Key: "collation", Value: bson.D{{Key: "locale", Value: "simple"}}}, {Key: "writeConcern", Value: majority}})
+	c.forgetShardKey(ns)
+	if hasCode(err, codeAlreadySharded) {
+		return nil
+	}
+	return err
+}
+
 // forgetShardKey follows a collection that is made, dropped or renamed here.
 func (c *Cluster) forgetShardKey(names ...clustersync.Namespace) {
 	c.mu.Lock()

@@ -33,25 +33,32 @@ func parseURI(uri string) (parsedURI, error) {
 	}
 	settings := settingsOf(uri)
 	if level, ok := settings["readconcernlevel"]; ok && level != "majority" {
-		return p, errors.New("Invalid URI option, read concern must be majority") //nolint:staticcheck // the words of the original
+		return p, invalidOption("read concern must be majority")
 	}
 	if w, ok := settings["w"]; ok && w != "majority" {
-		return p, errors.New("Invalid URI option, write concern must be majority") //nolint:staticcheck // the words of the original
+		return p, invalidOption("write concern must be majority")
 	}
 	if pref, ok := settings["readpreference"]; ok && pref != "primary" {
-		return p, errors.New("Invalid URI option, read preference must be primary") //nolint:staticcheck // as the two above
+		return p, invalidOption("read preference must be primary")
 	}
 	if _, ok := settings["sockettimeoutms"]; ok {
-		return p, errors.New("Invalid URI option, socketTimeoutMS is not allowed") //nolint:staticcheck // as the ones above
+		return p, invalidOption("socketTimeoutMS is not allowed")
 	}
 	if strings.HasPrefix(uri, "mongodb+srv://") {
 		return p, nil // it is looked up in the DNS when the client is made
 	}
 	if err := options.Client().ApplyURI(uri).Validate(); err != nil {
-		return p, fmt.Errorf("read URI: %s", p.redact(err.Error()))
+		if text := err.Error(); !strings.Contains(text, "password") && !strings.Contains(text, "username") {
+			return p, fmt.Errorf("read URI: %s", p.redact(text))
+		}
+		// The parser quotes the part of a password that it stumbles over.
+		return p, errors.New("read URI: the user's name or password must be percent-encoded (characters such as @ / : %)")
 	}
 	return p, nil
 }
+
+// invalidOption says in the words of the original what is wrong with an option.
+func invalidOption(what string) error { return errors.New("Invalid URI option, " + what) }
 
 // redact takes the secrets of the URI out of a text.
 func (p parsedURI) redact(text string) string {

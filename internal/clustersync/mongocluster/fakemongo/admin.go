@@ -3,6 +3,7 @@ package fakemongo
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -84,6 +85,17 @@ func (c *call) listShards() (bson.Raw, error) {
 		shards = append(shards, bson.D{{Key: "_id", Value: fmt.Sprintf("shard%d", i)}, {Key: "host", Value: fmt.Sprintf("rs%d/host%d:27018", i, i)}, {Key: "state", Value: int32(1)}})
 	}
 	return success(bson.E{Key: "shards", Value: shards}), nil
+}
+
+func (c *call) shardCollection() (bson.Raw, error) {
+	ns := c.text("shardCollection")
+	if c.s.opts.ShardKeys[ns] != nil {
+		return nil, refuse(23, "sharding already enabled for collection %s", ns)
+	}
+	keys := map[string]bson.D{ns: c.doc("key")}
+	maps.Copy(keys, c.s.opts.ShardKeys)
+	c.s.opts.ShardKeys = keys
+	return success(), nil
 }
 
 func (c *call) balancerStatus() (bson.Raw, error) {

@@ -23,7 +23,7 @@ type call struct {
 var commands = map[string]func(*call) (bson.Raw, error){
 	"hello": (*call).hello, "isMaster": (*call).hello, "ismaster": (*call).hello, "ping": (*call).ping, "buildInfo": (*call).buildInfo, "endSessions": (*call).ping,
 	"killCursors": (*call).killCursors, "connectionStatus": (*call).connectionStatus, "getParameter": (*call).ping, "serverStatus": (*call).serverStatus,
-	"setUserWriteBlockMode": (*call).setWriteBlock, "appendOplogNote": (*call).appendNote, "listShards": (*call).listShards, "balancerStatus": (*call).balancerStatus,
+	"setUserWriteBlockMode": (*call).setWriteBlock, "appendOplogNote": (*call).appendNote, "listShards": (*call).listShards, "shardCollection": (*call).shardCollection, "balancerStatus": (*call).balancerStatus,
 	"replSetGetConfig": (*call).replSetConfig, "dbStats": (*call).dbStats, "collStats": (*call).collStats,
 	"listDatabases": (*call).listDatabases, "listCollections": (*call).listCollections, "listIndexes": (*call).listIndexes,
 	"create": (*call).create, "drop": (*call).drop, "dropDatabase": (*call).dropDatabase, "renameCollection": (*call).rename, "collMod": (*call).collMod,
