@@ -140,7 +140,8 @@ func (p *preflight) writeBlocking(context.Context) error {
 		default:
 			continue
 		}
-		if p.plan.WriteBlockingAsked {
+		// Without blocks on both sides a sync could not be reversed either (spec §14.1): better said now than at the reverse.
+		if p.plan.WriteBlockingAsked || p.plan.WriteBlocking == BlockBoth {
 			return Errorf(WriteBlockFailed, "the writes of users cannot be blocked on %s: %s", s.Name, why)
 		}
 		p.warn("the writes of users are not blocked on %s: %s", s.Name, why)
