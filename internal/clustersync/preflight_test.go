@@ -74,6 +74,7 @@ func TestPreflight(t *testing.T) {
 		{name: "privileges to reverse", src: func(i *clustersync.Info) { i.Missing = map[string][]string{"reverse": {"insert"}} }, more: `,"reversible":true`, want: "Unauthorized", text: "insert"},
 		{name: "cannot block, asked", dst: func(i *clustersync.Info) { i.CanBlock = false }, more: `,"enableUserWriteBlocking":"destinationOnly"`, want: "WriteBlockFailed"},
 		{name: "cannot block, not asked", dst: func(i *clustersync.Info) { i.CanBlock = false }, warning: "not blocked"},
+		{name: "cannot block, reversible", src: func(i *clustersync.Info) { i.CanBlock = false }, more: `,"reversible":true`, want: "WriteBlockFailed"},
 		{name: "block has no effect", src: func(i *clustersync.Info) { i.AuthOff = true }, more: `,"enableUserWriteBlocking":true`, want: "WriteBlockFailed", text: "access control"},
 		{name: "no block wanted", dst: func(i *clustersync.Info) { i.CanBlock = false }, more: `,"enableUserWriteBlocking":false`},
 		{name: "destination not empty", onDst: create(nil), want: "DestinationNotEmpty", text: "db"},
