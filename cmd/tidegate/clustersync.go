@@ -210,7 +210,7 @@ func (o *clusterSyncOptions) openOne(ctx context.Context, uri string, log *slog.
 		}
 		return c, nil
 	case "tidegate", "tidegates":
-		c, err := gatewaycluster.Open(ctx, uri, gatewaycluster.Options{MetadataDB: o.gatewayMetadata(), Warn: warn, Log: log})
+		c, err := gatewaycluster.Open(ctx, uri, gatewaycluster.Options{MetadataDB: o.gatewayMetadata(), Log: log})
 		if err != nil {
 			return nil, err
 		}

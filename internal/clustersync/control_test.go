@@ -677,7 +677,7 @@ func TestFatal(t *testing.T) {
 				t.Errorf("%s: %s", call, a.raw)
 			}
 		}
-		if a := r.do("GET", "/api/v1/progress", ""); a.Error != "OplogRollover" || a.Progress != nil && len(a.Progress) > 0 {
+		if a := r.do("GET", "/api/v1/progress", ""); a.Error != "OplogRollover" || len(a.Progress) > 0 {
 			t.Error(a.raw)
 		}
 	})

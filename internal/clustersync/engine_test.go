@@ -2,7 +2,6 @@ package clustersync_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -118,15 +117,6 @@ func (s *syncRun) run() {
 	ctx, cancel := context.WithCancelCause(s.t.Context())
 	s.engine, s.cancel, s.ended = e, cancel, make(chan error, 1)
 	go func(ended chan<- error) { ended <- e.Run(ctx) }(s.ended)
-}
-
-// kill ends the process at once, as SIGKILL does.
-func (s *syncRun) kill() {
-	for _, c := range s.conns {
-		c.Kill()
-	}
-	s.cancel(errors.New("killed"))
-	<-s.ended
 }
 
 // until waits for a condition; the process must not end meanwhile.

@@ -95,7 +95,8 @@ func (e *Engine) replaceIndex(ctx context.Context, m *mapping, x *indexRecord) e
 	if err != nil {
 		return err
 	}
-	for _, r := range refused {
+	if len(refused) > 0 { // one was asked for
+		r := refused[0]
 		if _, notUnique := errors.AsType[*NotUniqueError](r.Err); notUnique {
 			return violations(m, x, r.Err)
 		}

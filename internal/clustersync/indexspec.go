@@ -104,13 +104,6 @@ func hashedIndex(spec bson.Raw) bool {
 	})
 }
 
-// sameIndex reports whether two specs are of the same index, apart from what is changed at commit.
-func sameIndex(a, b bson.Raw) bool {
-	x, errA := transformIndex(a)
-	y, errB := transformIndex(b)
-	return errA == nil && errB == nil && slices.Equal(x, y)
-}
-
 func specFlag(spec bson.Raw, member string) bool {
 	on, _ := spec.Lookup(member).BooleanOK()
 	return on

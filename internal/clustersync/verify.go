@@ -39,6 +39,7 @@ type Verifier struct {
 	counts hashCounts
 	round  time.Time     // when the last round over dirty documents began; mu guards it
 	rounds chan struct{} // taken by who compares dirty documents
+	lists  chan struct{} // taken by who asks for the pairs
 }
 
 // VerifierConfig says what is compared, and how.
@@ -113,7 +114,7 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	return &Verifier{
 		cfg: cfg, both: sides{cfg.Source, cfg.Destination, cfg.Compare},
 		dirty: newDirtySet(cfg.MaxDirty, cfg.Metadata, cfg.Fence),
-		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), rounds: make(chan struct{}, 1), round: time.Now(),
+		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), rounds: make(chan struct{}, 1), lists: make(chan struct{}, 1), round: time.Now(),
 	}
 }
 
@@ -280,15 +281,18 @@ func (v *Verifier) progress() VerificationProgress {
 	}
 	if v.started {
 		phase = InitialHashing
-		all := scanned == int64(len(v.pairs)) && !v.followed.opening // Final may see that before the sweep is over
+		all := scanned > 0 && scanned == int64(len(v.pairs)) && !v.followed.opening // Final may see that before the sweep is over
 		if (v.swept || all) && late <= maxLateDocuments {
 			phase = StreamHashing
 		}
 	}
 	for i, side := range []*VerificationSide{&p.Source, &p.Destination} {
-		hashed := v.counts.documents[i].Load()
+		hashed := documents
+		if phase != StreamHashing {
+			hashed = min(documents, v.counts.documents[i].Load()) // some are hashed more than once
+		}
 		*side = VerificationSide{
-			EstimatedDocumentCount: max(documents, hashed), HashedDocumentCount: hashed,
+			EstimatedDocumentCount: documents, HashedDocumentCount: hashed,
 			TotalCollectionCount: int64(len(v.pairs)), ScannedCollectionCount: scanned, Phase: phase,
 		}
 	}

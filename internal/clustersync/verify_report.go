@@ -102,7 +102,7 @@ func (r Report) String() string {
 		}
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\n", name, c.SourceCount, c.DestinationCount, c.Differences)
 	}
-	table.Flush() //nolint:errcheck // into memory
+	_ = table.Flush() // into memory
 	for _, d := range r.Differences {
 		fmt.Fprintf(&b, "  %s\n", d)
 	}

@@ -74,6 +74,13 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 
 // refresh asks for the pairs. What belongs to pairs that are no more is forgotten: should they come back they are hashed anew.
 func (v *Verifier) refresh(ctx context.Context) (map[string]Pair, error) {
+	// One at a time: an older list must not take the place of a newer one.
+	select {
+	case v.lists <- struct{}{}:
+		defer func() { <-v.lists }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var list []Pair
 	err := v.retry(ctx, func() (err error) { list, err = v.cfg.Pairs(ctx); return err })
 	if err != nil {

@@ -27,10 +27,7 @@ type Options struct {
 	Poll time.Duration
 	// Pauses are made before a request that failed in a way that may pass is made again; a second and a half in all if nil.
 	Pauses []time.Duration
-	// Warn is told what the sync does not carry over, in words for people and without contents of documents, once for each kind of thing. Nil: it
-	// goes to Log.
-	Warn func(string)
-	Log  *slog.Logger // nil: none
+	Log    *slog.Logger // nil: none
 }
 
 // Defaults.
@@ -44,7 +41,6 @@ type Cluster struct {
 	opts   Options
 	client *client
 	meta   *metadata
-	warned *warnings
 
 	configs keyedLocks // of databases whose config is being changed
 	mu      sync.Mutex
@@ -79,7 +75,7 @@ func Open(_ context.Context, uri string, opts Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		opts: opts, client: &client{addr: addr, http: &http.Client{Transport: transport}, log: opts.Log, pauses: opts.Pauses},
-		warned: &warnings{warn: opts.Warn, log: opts.Log}, sizes: map[string]sizes{},
+		sizes: map[string]sizes{},
 	}
 	c.meta = newMetadata(c)
 	return c, nil
@@ -99,35 +95,6 @@ func (c *Cluster) Close(context.Context) error {
 
 // internal reports whether a database is none of the users'.
 func (c *Cluster) internal(db string) bool { return db == c.opts.MetadataDB || db == DefaultMetadataDB }
-
-// warnings are told once each.
-type warnings struct {
-	mu   sync.Mutex
-	told map[string]bool
-	warn func(string)
-	log  *slog.Logger
-}
-
-// maxWarnings bounds what is remembered; nothing is told beyond it.
-const maxWarnings = 1000
-
-// once tells a warning unless one of that key was told.
-func (w *warnings) once(key, text string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.told == nil {
-		w.told = map[string]bool{}
-	}
-	if w.told[key] || len(w.told) >= maxWarnings {
-		return
-	}
-	w.told[key] = true
-	if w.warn != nil {
-		w.warn(text)
-		return
-	}
-	w.log.Warn(text)
-}
 
 // keyedLocks are locks by name.
 type keyedLocks struct {
