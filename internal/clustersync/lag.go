@@ -79,7 +79,7 @@ func (l *lagMeter) get() (lag, catchUp *int64) {
 	}
 	first, last := l.samples[0], l.samples[len(l.samples)-1]
 	fell, took := first.lag-last.lag, last.when.Sub(first.when).Seconds()
-	if fell <= 0 || took <= 0 {
+	if fell <= 0 || took <= 0 || now == 0 {
 		return lag, nil
 	}
 	seconds := int64(float64(now) * took / float64(fell))
