@@ -26,12 +26,18 @@ type mapping struct {
 	Bytes       int64          `bson:"bytes"`
 
 	// What is under way on the destination, so that it can be told after a crash from what somebody else did.
-	Made    bool       `bson:"made"`             // it has been created
-	Copying bool       `bson:"copying"`          // it came in by a rename, and its copy is not done
-	Moving  *Namespace `bson:"moving,omitempty"` // it is being renamed to this
+	Made    bool    `bson:"made"`             // it has been created
+	Copying bool    `bson:"copying"`          // it came in by a rename, and its copy is not done
+	Moving  *moving `bson:"moving,omitempty"` // it is being renamed
 
 	// DestinationUUID is taken at commit, for a reverse.
 	DestinationUUID string `bson:"destinationUUID,omitempty"`
+}
+
+// moving is a rename: the names that a mapping is about to have.
+type moving struct {
+	Source      Namespace `bson:"source"`
+	Destination Namespace `bson:"destination"`
 }
 
 func (m *mapping) ref() Ref { return Ref{Namespace: m.Source, UUID: m.UUID} }

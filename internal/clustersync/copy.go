@@ -315,12 +315,13 @@ func (e *Engine) copyIn(ctx context.Context, ev Event) error {
 	if err := e.copyPartitions(ctx, parts); err != nil {
 		return err
 	}
-	done := *m
-	done.Made, done.Copying = true, false
-	if err := e.catalog.put(ctx, &done); err != nil {
+	// Until the mapping says that it is done all of it is done again after a crash, so its indexes come before.
+	if err := e.applyCreateIndexes(ctx, Event{Op: OpCreateIndexes, Ref: coll.Ref, Indexes: indexes}); err != nil {
 		return err
 	}
-	return e.applyCreateIndexes(ctx, Event{Op: OpCreateIndexes, Ref: coll.Ref, Indexes: indexes})
+	done := *m
+	done.Made, done.Copying = true, false
+	return e.catalog.put(ctx, &done)
 }
 
 // dropForCopy drops what an interrupted copy left on the destination, or what has the old name there. The mapping stays until the new one takes its

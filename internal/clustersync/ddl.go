@@ -209,9 +209,9 @@ func (e *Engine) rename(ctx context.Context, m *mapping, source, to Namespace) e
 		return err
 	}
 	defer lock.unlock()
-	moving := *m
-	moving.Moving = &to
-	if err := e.catalog.put(ctx, &moving); err != nil {
+	about := *m
+	about.Moving = &moving{Source: source, Destination: to}
+	if err := e.catalog.put(ctx, &about); err != nil {
 		return err
 	}
 	err := e.retries.do(ctx, "rename "+m.Destination.String(), func() error {
@@ -227,6 +227,30 @@ func (e *Engine) rename(ctx context.Context, m *mapping, source, to Namespace) e
 	moved := *m
 	moved.Source, moved.Destination, moved.Moving = source, to, nil
 	return e.catalog.put(ctx, &moved)
+}
+
+// settleMoves notes renames that were done on the destination when the process ended, before that was recorded. Changes older than the rename, which
+// come again, would be written under the old name otherwise, and make a collection there.
+func (e *Engine) settleMoves(ctx context.Context) error {
+	for _, m := range e.catalog.all() {
+		if m.Moving == nil {
+			continue
+		}
+		there, err := e.listDestination(ctx)
+		if err != nil {
+			return err
+		}
+		settled := *m
+		settled.Moving = nil
+		_, from := there[m.Destination]
+		if _, to := there[m.Moving.Destination]; to && !from {
+			settled.Source, settled.Destination = m.Moving.Source, m.Moving.Destination
+		}
+		if err := e.catalog.put(ctx, &settled); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // renamedAlready is nil if a rename that was refused had been done before, of which the answer or the record was lost.

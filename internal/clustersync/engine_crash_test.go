@@ -39,7 +39,7 @@ func (s *syncRun) untilEnded(do func(), holds func() bool, wait bool) (alive boo
 		t := time.NewTimer(50 * time.Millisecond)
 		select {
 		case <-t.C:
-		case <-s.ended:
+		case s.died = <-s.ended:
 			return false
 		}
 	}
@@ -70,7 +70,10 @@ func crash(t *testing.T, seed uint64) {
 	for direction := range 2 {
 		kills := 0
 		for alive := false; !alive; {
-			if kills++; kills <= 15 {
+			if kills++; kills > 60 {
+				t.Fatalf("the sync does not come through: %v", s.died)
+			}
+			if kills <= 15 {
 				s.killAfter(random, 20*kills)
 			} else {
 				s.inject = [2]func(clustertest.Call) clustertest.Fault{}
@@ -121,14 +124,20 @@ func (s *syncRun) life(random *rand.Rand, w *writer, commit bool) bool {
 	if s.journal.Get().State != "COMMITTING" {
 		ready := func() bool { return commit && s.canCommit() }
 		if s.journal.Get().State == "COMMITTED" {
-			return <-s.ended == nil
+			return s.end() == nil
 		}
 		if !s.untilEnded(write, ready, commit) || s.engine.Commit(s.t.Context()) != nil {
 			s.killDead()
 			return false
 		}
 	}
-	return <-s.ended == nil
+	return s.end() == nil
+}
+
+// end waits for the end of the process.
+func (s *syncRun) end() error {
+	s.died = <-s.ended
+	return s.died
 }
 
 // killDead kills a process that may be dead already.

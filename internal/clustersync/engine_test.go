@@ -32,6 +32,7 @@ type syncRun struct {
 	journal *clustersync.Journal
 	cancel  context.CancelCauseFunc
 	ended   chan error
+	died    error // why the last process ended
 }
 
 // newSync makes two clusters; edit changes the plan.
@@ -78,14 +79,13 @@ func (s *syncRun) open() {
 		must(s.t, func() error { _, err := meta.Acquire(s.t.Context(), "coordinator", owner, time.Hour); return err }())
 		j, found, err := clustersync.OpenJournal(s.t.Context(), meta, s.fence(i), clustersync.Coordinator)
 		must(s.t, err)
-		if found || s.runs == 1 && i == 1 {
+		if s.journal = j; found {
 			journals[i] = j
 		}
 		s.conns[i].Inject(s.inject[i])
 	}
-	s.journal = clustersync.Latest(journals[0], journals[1])
-	if s.journal == nil {
-		s.journal, _, _ = clustersync.OpenJournal(s.t.Context(), s.conns[1].Metadata(), s.fence(1), clustersync.Coordinator)
+	if found := clustersync.Latest(journals[0], journals[1]); found != nil {
+		s.journal = found
 	}
 	s.swapped = s.journal.Get().Swapped
 }

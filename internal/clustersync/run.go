@@ -21,6 +21,9 @@ func (e *Engine) run(ctx context.Context) error {
 	if err := errors.Join(e.restoreCounts(ctx), e.loadHot(ctx)); err != nil {
 		return err
 	}
+	if err := e.settleMoves(ctx); err != nil {
+		return err
+	}
 	if rec.CommitStep == CommitCanWrite {
 		return e.finishCommit(ctx)
 	}

@@ -3,5 +3,5 @@
 //
 // The sizes are small so that the package is quick. For the long form, for one pair:
 //
-//	go test ./test/clustersync -run 'TestWhole/mongodb_to_mongodb' -v -timeout 2h -docs 200000 -kills 20 -seed 7
+//	go test ./test/clustersync -run 'TestWhole/mongodb_to_mongodb' -v -timeout 2h -patience 15m -docs 200000 -kills 20 -life 15s -seed 7
 package clustersync

@@ -18,6 +18,7 @@ import (
 var (
 	docs     = flag.Int("docs", 600, "documents loaded before the sync starts")
 	kills    = flag.Int("kills", 1, "how often the sync is killed, there and back")
+	life     = flag.Duration("life", 1500*time.Millisecond, "how long the sync is at work, at most, before it is killed")
 	seed     = flag.Uint64("seed", 1, "of what happens at random")
 	pace     = flag.Duration("pace", 40*time.Millisecond, "between two writes of a writer")
 	patience = flag.Duration("patience", 60*time.Second, "how long is waited for anything")

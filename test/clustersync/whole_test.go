@@ -99,7 +99,7 @@ func (w *whole) migrate(from, to endpoint, writers *crowd, kills int) {
 	for k := range kills {
 		// A killed process leaves its lease behind: the next one waits until it has run out.
 		w.s.awaitProgress("state RUNNING", inState("RUNNING"))
-		w.pause(time.Duration(w.random.IntN(1500)) * time.Millisecond)
+		w.pause(time.Duration(w.random.Int64N(int64(*life))))
 		w.t.Logf("kill %d of %d: state %s", k+1, kills, w.state())
 		w.s.restart()
 		if k == kills/2 {
