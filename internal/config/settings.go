@@ -3,6 +3,7 @@ package config
 import (
 	"math"
 	"net/http"
+	"runtime"
 	"time"
 )
 
@@ -32,7 +33,7 @@ type Settings struct {
 	DisablePublicAllDocs  bool
 	Offline               bool // starts offline
 	ReadOnly              bool
-	ResyncConcurrency     int // documents at once; 0: as many as there are processors
+	ResyncConcurrency     int // documents at once
 	MaxAttachmentBytes    int64
 	DeltaSync             bool          // deltas are sent and taken
 	DeltaMaxAge           time.Duration // how old a revision may be that a delta is made from; 0 = no deltas
@@ -110,7 +111,7 @@ func (d *Database) Settings() Settings {
 		DisablePublicAllDocs:  value(d.DisablePublicAllDocs),
 		Offline:               value(d.Offline),
 		ReadOnly:              value(d.ReadOnly),
-		ResyncConcurrency:     value(d.ResyncConcurrency),
+		ResyncConcurrency:     or(d.ResyncConcurrency, runtime.NumCPU()),
 		MaxAttachmentBytes:    or(d.MaxAttachmentBytes, DefaultMaxAttachmentBytes),
 		DeltaSync:             value(value(d.DeltaSync).Enabled),
 		DeltaMaxAge:           time.Duration(or(value(d.DeltaSync).RevMaxAgeSeconds, defaultRevMaxAge)) * time.Second,
