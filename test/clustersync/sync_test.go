@@ -278,6 +278,9 @@ func (s *syncer) awaitProgress(what string, holds func(progressBody) bool) progr
 func (s *syncer) commit() {
 	s.t.Helper()
 	await(s.t, "a commit to be accepted", func() (bool, string) {
+		if s.ended() {
+			s.t.Fatalf("the sync process ended with %d before the commit:\n%s", s.cmd.ProcessState.ExitCode(), s.log)
+		}
 		err := s.try("commit", nil)
 		return err == nil, fmt.Sprint(err)
 	})
