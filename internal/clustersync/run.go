@@ -83,6 +83,7 @@ func (e *Engine) newVerifier() *Verifier {
 		Metadata: e.journal.meta, Fence: e.journal.fence, PartitionBytes: e.cfg.Settings.Limits.PartBytes,
 		Pairs:   func(context.Context) ([]Pair, error) { return e.pairs(), nil },
 		Indexes: func(p Pair) []bson.Raw { return e.wantedIndexes(refKey(p.Source.Ref)) },
+		Include: e.cfg.Plan.Filter.Includes,
 	}
 	if e.cfg.Plan.PreExistingDestination {
 		cfg.Foreign = e.foreign

@@ -51,6 +51,8 @@ type VerifierConfig struct {
 	Pairs func(context.Context) ([]Pair, error)
 	// Indexes gives those that the destination should have for a pair; nil: those of the source.
 	Indexes func(Pair) []bson.Raw
+	// Include tells collections of the source that belong to the sync: one that no pair has is a difference. Nil: nothing is said of them.
+	Include func(Namespace) bool
 	// Foreign tells namespaces of the destination that are no affair of the sync (data that was there before). Nil: there are none.
 	Foreign func(Namespace) bool
 

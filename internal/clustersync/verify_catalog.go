@@ -50,9 +50,16 @@ func (v *Verifier) compareCatalogs(ctx context.Context) ([]Difference, error) {
 	for i, p := range pairs {
 		if c, ok := now[refKey(p.Source.Ref)]; ok {
 			pairs[i].Source = c
+			delete(now, refKey(p.Source.Ref))
 		}
 	}
-	return v.both.catalogs(ctx, pairs, catalogRules{during: true, indexes: v.cfg.Indexes, foreign: v.cfg.Foreign})
+	out, err := v.both.catalogs(ctx, pairs, catalogRules{during: true, indexes: v.cfg.Indexes, foreign: v.cfg.Foreign})
+	for _, c := range now {
+		if c.Type == Plain && v.cfg.Include != nil && v.cfg.Include(c.Namespace) {
+			out = append(out, Difference{Source: c.String(), What: MissingCollection})
+		}
+	}
+	return out, err
 }
 
 // catalogs compares collections, options, indexes and views of the pairs with what the destination lists.

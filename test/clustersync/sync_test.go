@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -231,9 +232,13 @@ func (s *syncer) progress() (progressBody, error) {
 // post makes a call that must succeed. It is repeated while another request is in progress.
 func (s *syncer) post(call string, body any) {
 	s.t.Helper()
-	if err := s.try(call, body); err != nil {
-		s.t.Fatalf("%s: %v\n%s", call, err, s.log)
-	}
+	await(s.t, call, func() (bool, string) {
+		err := s.try(call, body)
+		if err != nil && !strings.Contains(err.Error(), "in progress") {
+			s.t.Fatalf("%s: %v\n%s", call, err, s.log)
+		}
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 func (s *syncer) try(call string, body any) error {
@@ -278,6 +283,9 @@ func (s *syncer) awaitProgress(what string, holds func(progressBody) bool) progr
 func (s *syncer) commit() {
 	s.t.Helper()
 	await(s.t, "a commit to be accepted", func() (bool, string) {
+		if s.ended() {
+			s.t.Fatalf("the sync process ended with %d before the commit:\n%s", s.cmd.ProcessState.ExitCode(), s.log)
+		}
 		err := s.try("commit", nil)
 		return err == nil, fmt.Sprint(err)
 	})

@@ -8,6 +8,7 @@ functions are called, and what they leave out is added around them.
 import os
 import sys
 import threading
+import uuid
 
 import bson
 from secantus import SecantusDBServer, commands
@@ -88,6 +89,19 @@ def collection_uuids():
     commands._HANDLERS["find"] = guarded
 
 
+def uuids_of_what_is_there():
+    """Asking for the UUID of a collection that was dropped or renamed a moment ago does not bring it back."""
+    uuid_of = Storage.collection_uuid
+
+    def asked(self, db, coll):
+        with self._lock:
+            if self._coll_options(db, coll) is None:
+                return uuid.uuid4()
+            return uuid_of(self, db, coll)
+
+    Storage.collection_uuid = asked
+
+
 def write_blocking():
     """setUserWriteBlockMode, for users without a role that bypasses it."""
     state = {"blocked": False}
@@ -127,7 +141,7 @@ def write_blocking():
 def main():
     port, directory, words = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     if "as-is" not in words:
-        for repair in (keep_identity_on_rename, views_have_no_uuid, oplog_notes, collection_uuids, write_blocking):
+        for repair in (keep_identity_on_rename, views_have_no_uuid, oplog_notes, collection_uuids, uuids_of_what_is_there, write_blocking):
             repair()
     settings = dict(w.split("=", 1) for w in words if "=" in w)
     # A note that is in the oplog when a batch of events is read moves the stream on only with the next entry, so there are many.
