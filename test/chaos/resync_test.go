@@ -112,7 +112,7 @@ func TestSeedResync(t *testing.T) {
 	if half.Processed >= n {
 		t.Fatalf("it had ended before it was killed: %+v", half)
 	}
-	fsck(t, data)
+	fsck(t, "--data", data)
 	p = start(t, data, "--config", file)
 	wantState(t, p, "Offline")
 	if s := resyncOf(t, http.MethodGet, p.admin+"/"+db+"/resync", nil); s.Status != "stopped" || s.ID != first.ID || s.Processed < half.Processed {
@@ -139,7 +139,7 @@ func TestSeedResync(t *testing.T) {
 	if code := p.stop(); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, p.log)
 	}
-	fsck(t, data)
+	fsck(t, "--data", data)
 }
 
 func wantState(t *testing.T, p *process, want string) {
