@@ -239,7 +239,7 @@ func (m *mesh) verify() {
 		if code := g.process().stop(); code != 0 {
 			m.t.Errorf("%s: SIGTERM: exit code %d\n%s", g.name, code, g.process().log)
 		}
-		fsck(m.t, g.data)
+		fsck(m.t, "--data", g.data)
 	}
 	m.t.Logf("%d revisions seen by authors, %d documents of one author", m.m.writes, len(m.m.own))
 }
