@@ -119,6 +119,14 @@ type Destination interface {
 	WritesBlocked(ctx context.Context) (bool, error)
 }
 
+// Amender is a Source that has no events of its own for collections and finds out about them by looking, so that its positions say which there
+// were. Optional. After a crash the sync's records are ahead of the position that it goes on from: what was made and dropped in between, or
+// dropped and made again, would never be told.
+type Amender interface {
+	// Amend returns the position as if, of the collections that are synced, those known had been there and no others.
+	Amend(ctx context.Context, from Position, known []Ref, synced func(Namespace) bool) (Position, error)
+}
+
 // Sharder is a Destination that may have shards. Optional.
 type Sharder interface {
 	// Shard has a collection sharded by a key; one that is so is no error, nor is a cluster without shards.
