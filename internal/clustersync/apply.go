@@ -130,9 +130,9 @@ func (a *applier) amended(ctx context.Context, from Position) (Position, error) 
 	if !ok {
 		return from, nil
 	}
-	var known []Ref
+	var known []Known
 	for _, m := range a.e.catalog.all() {
-		known = append(known, m.ref())
+		known = append(known, Known{m.ref(), m.Told})
 	}
 	return source.Amend(ctx, from, known, a.e.cfg.Plan.Filter.Includes)
 }

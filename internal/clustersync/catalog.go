@@ -24,6 +24,7 @@ type mapping struct {
 	Capped      bool           `bson:"capped"`
 	Count       int64          `bson:"count"` // when it was listed
 	Bytes       int64          `bson:"bytes"`
+	Told        bson.Timestamp `bson:"told"` // when the stream told that it was made; zero: it was listed
 
 	// What is under way on the destination, so that it can be told after a crash from what somebody else did.
 	Made    bool    `bson:"made"`             // it has been created

@@ -79,6 +79,7 @@ func (e *Engine) applyCreate(ctx context.Context, ev Event) error {
 		return nil
 	}
 	m := e.catalog.newMapping(coll)
+	m.Told = ev.Time
 	if e.catalog.holder(m.Destination) != nil {
 		return nil // the event is older than the listing, and the collection was no more by then
 	}

@@ -11,7 +11,7 @@ var _ clustersync.Amender = (*Cluster)(nil)
 
 // Amend has the first look of a stream compare what there is with what the sync knows. A collection that comes in this way is followed from the
 // beginning of its feed.
-func (c *Cluster) Amend(ctx context.Context, from clustersync.Position, known []clustersync.Ref, synced func(clustersync.Namespace) bool,
+func (c *Cluster) Amend(ctx context.Context, from clustersync.Position, known []clustersync.Known, synced func(clustersync.Namespace) bool,
 ) (clustersync.Position, error) {
 	was, err := placeOf(from)
 	if err != nil {
@@ -31,8 +31,12 @@ func (c *Cluster) Amend(ctx context.Context, from clustersync.Position, known []
 		}
 	}
 	for _, ref := range known {
-		if err := c.amend(ctx, &p, ref); err != nil {
+		if err := c.amend(ctx, &p, ref.Ref); err != nil {
 			return clustersync.Position{}, err
+		}
+		// It may have been dropped and made again since then, which changes nothing of its name.
+		if at := p.Databases[ref.Database]; ref.Made.After(from.Time) && refOf(ref.Database, ref.Collection, at).UUID == ref.UUID {
+			at.Collections[ref.Collection] = 0
 		}
 	}
 	out, err := p.position(time.Time{})

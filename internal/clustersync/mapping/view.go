@@ -273,16 +273,17 @@ func (v *view) ApplyDelta(ctx context.Context, ns clustersync.Namespace, key clu
 }
 
 // Amend passes on to a source that looks for collections.
-func (v *view) Amend(ctx context.Context, from clustersync.Position, known []clustersync.Ref, synced func(clustersync.Namespace) bool,
+func (v *view) Amend(ctx context.Context, from clustersync.Position, known []clustersync.Known, synced func(clustersync.Namespace) bool,
 ) (clustersync.Position, error) {
 	source, ok := v.Cluster.(clustersync.Amender)
 	if !ok {
 		return from, nil
 	}
-	inner := make([]clustersync.Ref, len(known))
-	for i, ref := range known {
+	inner := make([]clustersync.Known, len(known))
+	for i, k := range known {
 		var err error
-		if inner[i], err = v.innerRef(ref); err != nil {
+		inner[i].Made = k.Made
+		if inner[i].Ref, err = v.innerRef(k.Ref); err != nil {
 			return clustersync.Position{}, err
 		}
 	}
