@@ -132,7 +132,9 @@ func (a *applier) amended(ctx context.Context, from Position) (Position, error) 
 	}
 	var known []Known
 	for _, m := range a.e.catalog.all() {
-		known = append(known, Known{m.ref(), m.Told})
+		if m.Made || m.Copying { // otherwise the event must come again, to have it made
+			known = append(known, Known{m.ref(), m.Told})
+		}
 	}
 	return source.Amend(ctx, from, known, a.e.cfg.Plan.Filter.Includes)
 }
