@@ -109,12 +109,31 @@ func (e *Engine) applyDrop(ctx context.Context, m *mapping) error {
 		return err
 	}
 	defer lock.unlock()
-	// Dropped first and forgotten then: after a crash between the two the event comes again.
+	// What is about to be done is recorded, dropped first and forgotten then: after a crash in between it is done to the end, since the event
+	// may not come again where the collection has been made again (see Amender).
+	dropping := *m
+	dropping.Dropping = true
+	if err := e.catalog.put(ctx, &dropping); err != nil {
+		return err
+	}
 	err := e.retries.do(ctx, "drop "+m.Destination.String(), func() error { return e.cfg.Destination.Drop(ctx, m.Destination) })
 	if err != nil {
 		return err
 	}
 	return e.catalog.remove(ctx, m.ID)
+}
+
+// settleDrops finishes what a crash has left half dropped.
+func (e *Engine) settleDrops(ctx context.Context) error {
+	for _, m := range e.catalog.all() {
+		if !m.Dropping {
+			continue
+		}
+		if err := e.applyDrop(ctx, m); err != nil {
+			return fmt.Errorf("drop %s: %w", m.Destination, err)
+		}
+	}
+	return nil
 }
 
 // applyDropDatabase drops the views of a database, and what is known by name only. Collections with UUIDs have had drop events of their own;
