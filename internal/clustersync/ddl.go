@@ -123,17 +123,29 @@ func (e *Engine) applyDrop(ctx context.Context, m *mapping) error {
 	return e.catalog.remove(ctx, m.ID)
 }
 
-// settleDrops finishes what a crash has left half dropped.
+// settleDrops finishes what a crash has left half dropped, and takes back what it has left half made: if the collection is still there, the source
+// tells of it again.
 func (e *Engine) settleDrops(ctx context.Context) error {
 	for _, m := range e.catalog.all() {
-		if !m.Dropping {
-			continue
+		unmade, err := e.halfMade(ctx, m)
+		if err == nil && (m.Dropping || unmade) {
+			err = e.applyDrop(ctx, m)
 		}
-		if err := e.applyDrop(ctx, m); err != nil {
+		if err != nil {
 			return fmt.Errorf("drop %s: %w", m.Destination, err)
 		}
 	}
 	return nil
+}
+
+// halfMade reports whether a crash came while a collection was made, of which a source that looks for collections may never tell again. It is
+// empty then: one with documents is somebody else's.
+func (e *Engine) halfMade(ctx context.Context, m *mapping) (bool, error) {
+	if _, looks := e.cfg.Source.(Amender); !looks || m.Made || m.Copying || m.Told.IsZero() {
+		return false, nil
+	}
+	there, err := e.listDestination(ctx)
+	return err == nil && there[m.Destination].Count == 0, err
 }
 
 // applyDropDatabase drops the views of a database, and what is known by name only. Collections with UUIDs have had drop events of their own;
