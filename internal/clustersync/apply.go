@@ -102,6 +102,9 @@ func (a *applier) readStream(read, write context.Context) error {
 	for read.Err() == nil {
 		var stream Stream
 		err := a.e.retries.always(read, "open the changes of the source", func() (err error) {
+			if from, err = a.amended(read, from); err != nil {
+				return err
+			}
 			stream, err = a.e.cfg.Source.Changes(read, from)
 			return err
 		})
@@ -119,6 +122,21 @@ func (a *applier) readStream(read, write context.Context) error {
 		}
 	}
 	return nil
+}
+
+// amended has a source that looks for collections compare what it finds with what is mapped.
+func (a *applier) amended(ctx context.Context, from Position) (Position, error) {
+	source, ok := a.e.cfg.Source.(Amender)
+	if !ok {
+		return from, nil
+	}
+	var known []Known
+	for _, m := range a.e.catalog.all() {
+		if m.Made || m.Copying { // otherwise the event must come again, to have it made
+			known = append(known, Known{m.ref(), m.Told})
+		}
+	}
+	return source.Amend(ctx, from, known, a.e.cfg.Plan.Filter.Includes)
 }
 
 // streamError is one of the stream itself, after which another may be opened. Errors of applying are final.

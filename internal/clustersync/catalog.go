@@ -24,11 +24,13 @@ type mapping struct {
 	Capped      bool           `bson:"capped"`
 	Count       int64          `bson:"count"` // when it was listed
 	Bytes       int64          `bson:"bytes"`
+	Told        bson.Timestamp `bson:"told"` // when the stream told that it was made; zero: it was listed
 
 	// What is under way on the destination, so that it can be told after a crash from what somebody else did.
-	Made    bool    `bson:"made"`             // it has been created
-	Copying bool    `bson:"copying"`          // it came in by a rename, and its copy is not done
-	Moving  *moving `bson:"moving,omitempty"` // it is being renamed
+	Made     bool    `bson:"made"`             // it has been created
+	Dropping bool    `bson:"dropping"`         // it is being dropped
+	Copying  bool    `bson:"copying"`          // it came in by a rename, and its copy is not done
+	Moving   *moving `bson:"moving,omitempty"` // it is being renamed
 
 	// DestinationUUID is taken at commit, for a reverse.
 	DestinationUUID string `bson:"destinationUUID,omitempty"`

@@ -119,6 +119,21 @@ type Destination interface {
 	WritesBlocked(ctx context.Context) (bool, error)
 }
 
+// Amender is a Source that has no events of its own for collections and finds out about them by looking, so that its positions say which there
+// were. Optional. After a crash the sync's records are ahead of the position that it goes on from: what was made and dropped in between, or
+// dropped and made again, would never be told.
+type Amender interface {
+	// Amend returns the position as if, of the collections that are synced, those known had been there and no others. One that was made
+	// after the position is followed from its beginning.
+	Amend(ctx context.Context, from Position, known []Known, synced func(Namespace) bool) (Position, error)
+}
+
+// Known is a collection that the sync has on record, with the time of the event that told of it; zero if it was listed.
+type Known struct {
+	Ref
+	Made bson.Timestamp
+}
+
 // Sharder is a Destination that may have shards. Optional.
 type Sharder interface {
 	// Shard has a collection sharded by a key; one that is so is no error, nor is a cluster without shards.

@@ -79,6 +79,7 @@ func (e *Engine) applyCreate(ctx context.Context, ev Event) error {
 		return nil
 	}
 	m := e.catalog.newMapping(coll)
+	m.Told = ev.Time
 	if e.catalog.holder(m.Destination) != nil {
 		return nil // the event is older than the listing, and the collection was no more by then
 	}
@@ -108,12 +109,43 @@ func (e *Engine) applyDrop(ctx context.Context, m *mapping) error {
 		return err
 	}
 	defer lock.unlock()
-	// Dropped first and forgotten then: after a crash between the two the event comes again.
+	// What is about to be done is recorded, dropped first and forgotten then: after a crash in between it is done to the end, since the event
+	// may not come again where the collection has been made again (see Amender).
+	dropping := *m
+	dropping.Dropping = true
+	if err := e.catalog.put(ctx, &dropping); err != nil {
+		return err
+	}
 	err := e.retries.do(ctx, "drop "+m.Destination.String(), func() error { return e.cfg.Destination.Drop(ctx, m.Destination) })
 	if err != nil {
 		return err
 	}
 	return e.catalog.remove(ctx, m.ID)
+}
+
+// settleDrops finishes what a crash has left half dropped, and takes back what it has left half made: if the collection is still there, the source
+// tells of it again.
+func (e *Engine) settleDrops(ctx context.Context) error {
+	for _, m := range e.catalog.all() {
+		unmade, err := e.halfMade(ctx, m)
+		if err == nil && (m.Dropping || unmade) {
+			err = e.applyDrop(ctx, m)
+		}
+		if err != nil {
+			return fmt.Errorf("drop %s: %w", m.Destination, err)
+		}
+	}
+	return nil
+}
+
+// halfMade reports whether a crash came while a collection was made, of which a source that looks for collections may never tell again. It is
+// empty then: one with documents is somebody else's.
+func (e *Engine) halfMade(ctx context.Context, m *mapping) (bool, error) {
+	if _, looks := e.cfg.Source.(Amender); !looks || m.Made || m.Copying || m.Told.IsZero() {
+		return false, nil
+	}
+	there, err := e.listDestination(ctx)
+	return err == nil && there[m.Destination].Count == 0, err
 }
 
 // applyDropDatabase drops the views of a database, and what is known by name only. Collections with UUIDs have had drop events of their own;

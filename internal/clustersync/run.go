@@ -21,7 +21,7 @@ func (e *Engine) run(ctx context.Context) error {
 	if err := errors.Join(e.restoreCounts(ctx), e.loadHot(ctx)); err != nil {
 		return err
 	}
-	if err := e.settleMoves(ctx); err != nil {
+	if err := errors.Join(e.settleMoves(ctx), e.settleDrops(ctx)); err != nil {
 		return err
 	}
 	if rec.CommitStep == CommitCanWrite {

@@ -30,6 +30,7 @@ type Verifier struct {
 	pairs   map[string]Pair   // by refKey of the source: as Pairs gave them last
 	hashed  map[string]bool   // what initial hashing is done with
 	again   map[string]uint64 // how often a pair was to be hashed anew
+	gone    map[string]bool   // not on the source when it was to be hashed last
 	started bool
 	swept   bool // all that was there first is hashed
 	followed
@@ -116,7 +117,7 @@ func NewVerifier(cfg VerifierConfig) *Verifier {
 	return &Verifier{
 		cfg: cfg, both: sides{cfg.Source, cfg.Destination, cfg.Compare},
 		dirty: newDirtySet(cfg.MaxDirty, cfg.Metadata, cfg.Fence),
-		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, moved: make(chan struct{}), rounds: make(chan struct{}, 1), lists: make(chan struct{}, 1), round: time.Now(),
+		pairs: map[string]Pair{}, hashed: map[string]bool{}, again: map[string]uint64{}, gone: map[string]bool{}, moved: make(chan struct{}), rounds: make(chan struct{}, 1), lists: make(chan struct{}, 1), round: time.Now(),
 	}
 }
 

@@ -47,11 +47,19 @@ func (v *Verifier) compareCatalogs(ctx context.Context) ([]Difference, error) {
 	for _, c := range listed {
 		now[refKey(c.Ref)] = c
 	}
+	var gone []Difference
 	for i, p := range pairs {
-		if c, ok := now[refKey(p.Source.Ref)]; ok {
+		key := refKey(p.Source.Ref)
+		c, ok := now[key]
+		switch {
+		case !ok:
+			gone = append(gone, Difference{Destination: p.Destination.String(), What: ExtraCollection})
+		case notCompared(p) == "" && !v.isHashed(key):
+			return nil, fmt.Errorf("%s is not hashed yet: %w", p.Source.Namespace, ErrUnreachable) // and so it is asked again
+		default:
 			pairs[i].Source = c
-			delete(now, refKey(p.Source.Ref))
 		}
+		delete(now, key)
 	}
 	out, err := v.both.catalogs(ctx, pairs, catalogRules{during: true, indexes: v.cfg.Indexes, foreign: v.cfg.Foreign})
 	for _, c := range now {
@@ -59,7 +67,13 @@ func (v *Verifier) compareCatalogs(ctx context.Context) ([]Difference, error) {
 			out = append(out, Difference{Source: c.String(), What: MissingCollection})
 		}
 	}
-	return out, err
+	return append(out, gone...), err
+}
+
+func (v *Verifier) isHashed(pair string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.hashed[pair]
 }
 
 // catalogs compares collections, options, indexes and views of the pairs with what the destination lists.

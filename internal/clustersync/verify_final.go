@@ -153,7 +153,7 @@ func (v *Verifier) settle(ctx context.Context) error {
 	}
 	return v.until(ctx, func() bool {
 		for key := range v.pairs {
-			if !v.hashed[key] {
+			if !v.hashed[key] && !v.gone[key] {
 				return false
 			}
 		}

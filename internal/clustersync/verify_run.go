@@ -147,6 +147,7 @@ func (v *Verifier) sweep(ctx context.Context, pairs []Pair) error {
 		var parts []verifyPart
 		err := v.retry(ctx, func() (err error) { parts, err = v.both.parts(ctx, p, v.cfg.PartitionBytes); return err })
 		if errors.Is(err, ErrGone) {
+			v.change(func() { v.gone[refKey(p.Source.Ref)] = true })
 			continue
 		}
 		if err != nil {
@@ -168,9 +169,13 @@ func (v *Verifier) sweepPair(ctx context.Context, g *errgroup.Group, p Pair, par
 		g.Go(func() error {
 			err := v.retry(ctx, func() error { return v.hashPart(ctx, part) })
 			if err == nil && left.Add(-1) == 0 {
-				v.change(func() { v.hashed[key] = v.again[key] == asked })
+				v.change(func() {
+					v.hashed[key] = v.again[key] == asked
+					delete(v.gone, key)
+				})
 			}
 			if errors.Is(err, ErrGone) {
+				v.change(func() { v.gone[key] = true })
 				return nil // and what is left never comes to 0
 			}
 			return err
@@ -181,6 +186,7 @@ func (v *Verifier) sweepPair(ctx context.Context, g *errgroup.Group, p Pair, par
 // rehash has a pair hashed anew. mu is held, by change.
 func (v *Verifier) rehash(pair string) {
 	delete(v.hashed, pair)
+	delete(v.gone, pair)
 	v.again[pair]++
 }
 

@@ -157,15 +157,19 @@ type running struct {
 	t *testing.T
 }
 
+// mapped has every collection of the source under its own name.
+func mapped(ctx context.Context, source clustersync.Cluster) (out []clustersync.Pair, err error) {
+	listed, err := source.List(ctx)
+	for _, c := range listed {
+		out = append(out, clustersync.Pair{Source: c, Destination: c.Namespace})
+	}
+	return out, err
+}
+
 // verifier starts one on connections of its own to two clusters that are mapped name by name.
 func verifier(t *testing.T, cfg clustersync.VerifierConfig) running {
-	cfg.Pairs = func(ctx context.Context) ([]clustersync.Pair, error) {
-		listed, err := cfg.Source.List(ctx)
-		var out []clustersync.Pair
-		for _, c := range listed {
-			out = append(out, clustersync.Pair{Source: c, Destination: c.Namespace})
-		}
-		return out, err
+	if cfg.Pairs == nil {
+		cfg.Pairs = func(ctx context.Context) ([]clustersync.Pair, error) { return mapped(ctx, cfg.Source) }
 	}
 	if cfg.PartitionBytes == 0 {
 		cfg.PartitionBytes = 500
@@ -328,4 +332,35 @@ func TestVerifierEnds(t *testing.T) {
 			t.Errorf("Final: %v", err)
 		}
 	})
+}
+
+// TestVerifierCatalog: what the sync has mapped must be what the source has, or something was never told.
+func TestVerifierCatalog(t *testing.T) {
+	for name, c := range map[string]struct {
+		pairs func([]clustersync.Pair) []clustersync.Pair
+		what  clustersync.DifferenceKind
+	}{
+		"a collection that was never mapped": {func(p []clustersync.Pair) []clustersync.Pair { return p[1:] }, clustersync.MissingCollection},
+		"a mapping that was never dropped": {func(p []clustersync.Pair) []clustersync.Pair {
+			gone := clustersync.Collection{Ref: clustersync.Ref{Namespace: ns("gone"), UUID: "gone"}, Type: clustersync.Plain}
+			return append(p, clustersync.Pair{Source: gone, Destination: ns("a")})
+		}, clustersync.ExtraCollection},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src, dst := twins(t, clustertest.Options{})
+				v := verifier(t, clustersync.VerifierConfig{
+					Source: src.Connect(), Destination: dst.Connect(), Include: func(clustersync.Namespace) bool { return true },
+					Pairs: func(ctx context.Context) ([]clustersync.Pair, error) {
+						all, err := mapped(ctx, src)
+						return c.pairs(all), err
+					},
+				})
+				found := v.mismatch()
+				if !slices.ContainsFunc(found, func(d clustersync.Difference) bool { return d.What == c.what }) {
+					t.Errorf("found %v, want %s", found, c.what)
+				}
+			})
+		})
+	}
 }

@@ -17,6 +17,10 @@ func (s *stream) look(ctx context.Context) error {
 		return err
 	}
 	at := timestamp(time.Unix(0, now.Listed))
+	for _, gone := range s.at.Gone {
+		s.pending = append(s.pending, clustersync.Event{Op: clustersync.OpDrop, Ref: gone.ref(), Time: at})
+	}
+	s.at.Gone = nil
 	for _, db := range slices.Sorted(maps.Keys(s.at.Databases)) {
 		was := s.at.Databases[db]
 		is, there := now.Databases[db]

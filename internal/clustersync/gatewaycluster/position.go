@@ -2,6 +2,7 @@ package gatewaycluster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -15,6 +16,18 @@ type place struct {
 	// Listed is when that was, in ns since 1970.
 	Listed    int64              `bson:"listed"`
 	Databases map[string]dbPlace `bson:"databases"`
+	// Gone are collections whose database is no more, or is another one now, which is still to be told.
+	Gone []goneCollection `bson:"gone,omitempty"`
+}
+
+type goneCollection struct {
+	Database   string `bson:"db"`
+	Collection string `bson:"collection"`
+	UUID       string `bson:"uuid"`
+}
+
+func (g goneCollection) ref() clustersync.Ref {
+	return clustersync.Ref{Namespace: clustersync.Namespace{Database: g.Database, Collection: g.Collection}, UUID: g.UUID}
 }
 
 // dbPlace is a place in one database. Its collections are those that it had.
@@ -25,7 +38,7 @@ type dbPlace struct {
 
 // clone copies what a stream changes.
 func (p place) clone() place {
-	out := place{Listed: p.Listed, Databases: make(map[string]dbPlace, len(p.Databases))}
+	out := place{Listed: p.Listed, Databases: make(map[string]dbPlace, len(p.Databases)), Gone: slices.Clone(p.Gone)}
 	for db, at := range p.Databases {
 		colls := make(map[string]uint64, len(at.Collections))
 		for name, seq := range at.Collections {

@@ -272,6 +272,27 @@ func (v *view) ApplyDelta(ctx context.Context, ns clustersync.Namespace, key clu
 	return v.Cluster.ApplyDelta(ctx, inner, key, delta)
 }
 
+// Amend passes on to a source that looks for collections.
+func (v *view) Amend(ctx context.Context, from clustersync.Position, known []clustersync.Known, synced func(clustersync.Namespace) bool,
+) (clustersync.Position, error) {
+	source, ok := v.Cluster.(clustersync.Amender)
+	if !ok {
+		return from, nil
+	}
+	inner := make([]clustersync.Known, len(known))
+	for i, k := range known {
+		var err error
+		inner[i].Made = k.Made
+		if inner[i].Ref, err = v.innerRef(k.Ref); err != nil {
+			return clustersync.Position{}, err
+		}
+	}
+	return source.Amend(ctx, from, inner, func(ns clustersync.Namespace) bool {
+		outer, err := v.outer(ns)
+		return err == nil && synced(outer)
+	})
+}
+
 func (v *view) Changes(ctx context.Context, from clustersync.Position) (clustersync.Stream, error) {
 	s, err := v.Cluster.Changes(ctx, from)
 	if err != nil {
