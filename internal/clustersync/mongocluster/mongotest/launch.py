@@ -103,19 +103,30 @@ def uuids_of_what_is_there():
 
 
 def write_blocking():
-    """setUserWriteBlockMode, for users without a role that bypasses it."""
-    state = {"blocked": False}
+    """setUserWriteBlockMode, for users without a role that bypasses it. As on mongod it waits for the writes that have begun: none lands
+    after it has answered."""
+    state = {"blocked": False, "writing": 0}
+    turn = threading.Condition()
 
-    def refuse(ctx):
+    def concerned(ctx):
         roles = ctx.connection_auth.effective_roles if ctx.connection_auth else []
         bypasses = not ctx.require_auth or any(r.get("role") in BYPASS for r in roles)
-        return state["blocked"] and not bypasses and ctx.db_name not in INTERNAL
+        return not bypasses and ctx.db_name not in INTERNAL
 
     def wrap(handler):
         def write(doc, ctx):
-            if refuse(ctx):
-                return {"ok": 0.0, "code": 371, "codeName": "UserWritesBlocked", "errmsg": "User writes blocked"}
-            return handler(doc, ctx)
+            if not concerned(ctx):
+                return handler(doc, ctx)
+            with turn:
+                if state["blocked"]:
+                    return {"ok": 0.0, "code": 371, "codeName": "UserWritesBlocked", "errmsg": "User writes blocked"}
+                state["writing"] += 1
+            try:
+                return handler(doc, ctx)
+            finally:
+                with turn:
+                    state["writing"] -= 1
+                    turn.notify_all()
 
         return write
 
@@ -125,7 +136,9 @@ def write_blocking():
     def mode(doc, ctx):
         if not isinstance(doc.get("global"), bool):
             return {"ok": 0.0, "code": 40414, "codeName": "IDLFailedToParse", "errmsg": "BSON field 'setUserWriteBlockMode.global' is missing but a required field"}
-        state["blocked"] = doc["global"]
+        with turn:
+            state["blocked"] = doc["global"]
+            turn.wait_for(lambda: not state["blocked"] or state["writing"] == 0)
         return {"ok": 1.0}
 
     status = commands._HANDLERS["serverStatus"]
