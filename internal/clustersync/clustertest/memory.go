@@ -37,6 +37,9 @@ type Options struct {
 	NoDelta        bool
 	NoRename       bool // Rename answers ErrUnsupported, as with tidegate
 	NoBlock        bool // BlockWrites answers ErrUnsupported
+	// OldIndexes has OldUniqueIndexes find these, and Unchecked nodes it could not look at.
+	OldIndexes []clustersync.OldIndex
+	Unchecked  []string
 	// Info changes what Inspect says.
 	Info func(*clustersync.Info)
 }
@@ -205,6 +208,19 @@ func (m *Memory) Inspect(ctx context.Context) (clustersync.Info, error) {
 		s.opts.Info(&info)
 	}
 	return info, nil
+}
+
+// OldUniqueIndexes implements clustersync.IndexFormats: those of the options that it is asked about.
+func (m *Memory) OldUniqueIndexes(ctx context.Context, unique map[clustersync.Namespace][]string) (old []clustersync.OldIndex, unchecked []string, err error) {
+	if _, err := m.begin(ctx, Call{Name: "OldUniqueIndexes"}); err != nil {
+		return nil, nil, err
+	}
+	for _, x := range m.server.opts.OldIndexes {
+		if slices.Contains(unique[x.Namespace], x.Index) {
+			old = append(old, x)
+		}
+	}
+	return old, m.server.opts.Unchecked, nil
 }
 
 // Ping implements clustersync.Cluster.
