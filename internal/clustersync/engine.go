@@ -96,7 +96,6 @@ func NewEngine(cfg EngineConfig) (*Engine, error) {
 	e := &Engine{cfg: cfg, journal: cfg.Journal, commitOn: make(chan struct{})}
 	e.retries = &retrier{log: cfg.Log, told: cfg.Observer.Retry, count: &e.stats.retries}
 	e.catalog = newCatalog(cfg, e.retries)
-	e.hot = newHotDocs(cfg.Settings.HotDocs)
 	if cfg.Plan.Verification && !cfg.Settings.DisableVerification {
 		e.verifier = e.newVerifier()
 	}
