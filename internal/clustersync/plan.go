@@ -88,6 +88,7 @@ type Limits struct {
 	InFlightBytes int64 // documents read and not yet written, of the copy and of change event application each
 	PartBytes     int64 // size of a partition
 	IndexBatch    int   // indexes built by one command
+	RandomBytes   int64 // collections beyond that are looked at for random keys (detectRandomId)
 }
 
 // Defaults and bounds of Limits.
@@ -97,6 +98,7 @@ const (
 	DefaultInFlightBytes = 256 << 20
 	DefaultPartBytes     = 64 << 20
 	DefaultIndexBatch    = 2
+	DefaultRandomBytes   = 20 << 30
 
 	MaxWorkers    = 256
 	MaxBatchDocs  = 100_000
@@ -114,7 +116,7 @@ func LoadLevel(level int) Limits { return loadLevel(level, runtime.GOMAXPROCS(0)
 func loadLevel(level, cpus int) Limits {
 	l := Limits{
 		BatchDocs: DefaultBatchDocs, BatchBytes: DefaultBatchBytes, InFlightBytes: DefaultInFlightBytes,
-		PartBytes: DefaultPartBytes, IndexBatch: DefaultIndexBatch,
+		PartBytes: DefaultPartBytes, IndexBatch: DefaultIndexBatch, RandomBytes: DefaultRandomBytes,
 	}
 	half := max(2, cpus/2)
 	switch level {

@@ -38,6 +38,9 @@ func (e *Engine) limits() Limits {
 	if l.PartBytes <= 0 {
 		l.PartBytes = usual.PartBytes
 	}
+	if l.RandomBytes <= 0 {
+		l.RandomBytes = usual.RandomBytes
+	}
 	return l
 }
 

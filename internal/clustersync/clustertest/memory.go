@@ -35,6 +35,7 @@ type Options struct {
 	// NoIndexChanges has ModifyIndex and Modify answer ErrUnsupported.
 	NoIndexChanges bool
 	NoDelta        bool
+	NoKeyOrder     bool // RandomKeys answers ErrUnsupported
 	NoRename       bool // Rename answers ErrUnsupported, as with tidegate
 	NoBlock        bool // BlockWrites answers ErrUnsupported
 	// OldIndexes has OldUniqueIndexes find these, and Unchecked nodes it could not look at.
@@ -74,6 +75,7 @@ type server struct {
 	changed     chan struct{}  // closed and made anew with each of them
 	blocked     bool
 	uuids       int
+	lives       int64 // places of natural reads count in one of them
 	metadata    metadata
 }
 
@@ -92,6 +94,9 @@ type collection struct {
 	indexes []bson.Raw
 	docs    []clustersync.Document
 	where   map[string]int // key's ID → place in docs
+
+	numbers map[string]int64 // key's ID → number of its record, which grows with each insertion
+	last    int64
 }
 
 func (s *server) now() bson.Timestamp {
@@ -136,7 +141,7 @@ func (s *server) position(seq int64, t bson.Timestamp) clustersync.Position {
 
 func (s *server) newCollection(c clustersync.Collection) *collection {
 	s.uuids++
-	out := &collection{view: c.Type == clustersync.View, options: c.Options, capped: c.Capped, where: map[string]int{}}
+	out := &collection{view: c.Type == clustersync.View, options: c.Options, capped: c.Capped, where: map[string]int{}, numbers: map[string]int64{}}
 	if capped, ok := c.Options.Lookup("capped").BooleanOK(); ok && capped {
 		out.capped = true
 	}

@@ -21,7 +21,8 @@ func (c *call) hello() (bson.Raw, error) {
 	case o.Sharded:
 		d = append(d, bson.E{Key: "msg", Value: "isdbgrid"})
 	case !o.Standalone:
-		d = append(d, bson.E{Key: "setName", Value: cmp.Or(o.SetName, "fake")}, bson.E{Key: "hosts", Value: bson.A{host}}, bson.E{Key: "primary", Value: host}, bson.E{Key: "me", Value: host}, bson.E{Key: "setVersion", Value: int32(1)})
+		d = append(d, bson.E{Key: "setName", Value: cmp.Or(o.SetName, "fake")}, bson.E{Key: "hosts", Value: bson.A{host}}, bson.E{Key: "primary", Value: host}, bson.E{Key: "me", Value: host}, bson.E{Key: "setVersion", Value: int32(1)},
+			bson.E{Key: "electionId", Value: c.s.opts.Election})
 	}
 	return success(d...), nil
 }

@@ -31,6 +31,7 @@ type Options struct {
 	Balancer   string // mode; "off" if empty
 	MaxReply   int    // bytes of a batch; 16 MB if 0
 
+	Election   bson.ObjectID    // that made it the primary
 	Members    []string         // of the replica set, besides itself
 	ShardHosts []string         // as listShards gives them, in place of invented ones
 	Formats    map[string]int32 // of indexes, by name, as $collStats tells them
