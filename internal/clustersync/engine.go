@@ -26,6 +26,9 @@ type Engine struct {
 	hot      hotDocs
 	seen     hotSeen
 
+	spoolMu sync.Mutex
+	spool   *spooler // that writes; nil: none does
+
 	commitOnce sync.Once
 	commitOn   chan struct{} // closed when the journal says COMMITTING
 }
