@@ -46,9 +46,10 @@ func (e *Engine) newApplier() *applier {
 		e: e, seed: maphash.MakeSeed(), water: newLowWater(e.journal.Get().CRUD), most: limits.InFlightBytes,
 		budget: semaphore.NewWeighted(limits.InFlightBytes), flying: newInFlight(), stopping: make(chan struct{}),
 	}
-	for range max(1, limits.ApplyWorkers) {
-		a.workers = append(a.workers, newWorker(a))
+	for i := range max(1, limits.ApplyWorkers) {
+		a.workers = append(a.workers, newWorker(a, i))
 	}
+	e.stats.beginApply(len(a.workers))
 	return a
 }
 

@@ -251,6 +251,9 @@ func (r *copyRun) insert(ctx context.Context, b copyBatch) error {
 		return err
 	}
 	r.e.stats.copied(b.of.part, b.bytes, int64(len(b.docs)))
+	if r.e.cfg.Observer.Batch != nil {
+		r.e.cfg.Observer.Batch(len(b.docs))
+	}
 	return r.arrived(ctx, b)
 }
 

@@ -50,6 +50,7 @@ type Observer struct {
 	Phase    func(Phase, time.Time)
 	Warning  func(string) // a text for `warnings`, once each
 	Duration func(Operation, time.Duration)
+	Batch    func(documents int) // of the copy, written
 	Retry    func(error)
 }
 
@@ -180,6 +181,7 @@ type EventCounts struct {
 	Applied, CRUD, DDL      int64
 	DuplicateKeys, Refetchs int64
 	Retries, IndexesCreated int64
+	Spread                  *float64 // of the last, over the writers: (most-least)/average; nil: none yet
 }
 
 // CopyCounts say how far the initial sync is.

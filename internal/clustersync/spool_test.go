@@ -150,10 +150,7 @@ func TestSpoolProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		opts := clustertest.Options{OplogStyle: rapid.Bool().Draw(rt, "oplog"), NoRename: rapid.Bool().Draw(rt, "no rename"), NoUUIDs: rapid.Bool().Draw(rt, "no UUIDs")}
-		kills := 0
-		if !opts.NoUUIDs { // by names alone no engine knows after a crash which of two collections it had dropped
-			kills = rapid.IntRange(0, 6).Draw(rt, "kills")
-		}
+		kills := rapid.IntRange(0, 6).Draw(rt, "kills")
 		verify := rapid.Bool().Draw(rt, "verify")
 		var why string
 		synctest.Test(t, func(t *testing.T) { why = spoolProperty(t, opts, seed, kills, verify) })

@@ -100,10 +100,13 @@ func (e *Engine) replaySpool(ctx context.Context, generation int64) error {
 	return a.replay(ctx, func(read, write context.Context) error {
 		t := a.water.begin()
 		for _, r := range ordered {
-			if r.Op == OpTouched {
+			if r.Op == OpTouched || r.Number <= e.journal.Get().Spool.Applied {
 				continue
 			}
 			if err := a.barrier(read, write, r.event()); err != nil {
+				return err
+			}
+			if err := e.update(write, func(rec *Resume) { rec.Spool.Applied = r.Number }); err != nil {
 				return err
 			}
 		}
