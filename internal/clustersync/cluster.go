@@ -178,6 +178,10 @@ type Collection struct {
 	Capped  bool
 	Count   int64 // estimated
 	Bytes   int64 // estimated, of documents as they are sent
+
+	// Unmappable says why a collection has no name on the other kind of cluster; nil if it has. Its Namespace is that of its own kind then, which is
+	// good for filters and messages, and for nothing else.
+	Unmappable error
 }
 
 // Range is the documents with From ≤ key < To in the order of the cluster's keys; nil is open. The bounds are the cluster's own, as a BSON

@@ -198,6 +198,8 @@ func (e *Engine) admit(coll Collection, there map[Namespace]Collection) (*mappin
 	switch {
 	case !e.cfg.Plan.Filter.Includes(coll.Namespace), coll.Type == View && e.cfg.Plan.PreExistingDestination:
 		return nil, nil
+	case coll.Unmappable != nil:
+		return nil, Errorf(UnsupportedServer, "%s cannot be synced: %w", coll.Namespace, coll.Unmappable)
 	case coll.Type == TimeSeries:
 		return nil, Errorf(UnsupportedServer, "%s is a time-series collection, which cannot be synced", coll.Namespace)
 	}

@@ -70,8 +70,8 @@ type SpoolState struct {
 	Replayed   int64 `bson:"replayed"`
 	// Applied is the number of the last change of a collection that is applied: none is begun again that is done, as from a checkpoint.
 	Applied int64 `bson:"applied"`
-	Runs       int64 `bson:"runs"`    // of processes that have written
-	Records    int64 `bson:"records"` // written of this generation, those written twice counted twice
+	Runs    int64 `bson:"runs"`    // of processes that have written
+	Records int64 `bson:"records"` // written of this generation, those written twice counted twice
 	// Capped are collections, by refKey, that were told of since the copy began and in which the order counts.
 	Capped []string `bson:"capped,omitempty"`
 }
