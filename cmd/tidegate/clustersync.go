@@ -232,8 +232,10 @@ func (p clusterPair) close() {
 // control is what the sync works with.
 func (o *clusterSyncOptions) control(p clusterPair, log *slog.Logger) clustersync.ControlConfig {
 	return clustersync.ControlConfig{
-		Clusters:    p.clusters,
-		Settings:    clustersync.Settings{Limits: o.limits(clustersync.DefaultLoadLevel), HotDocs: o.hot, DisableVerification: o.disableVerification},
+		Clusters: p.clusters,
+		Settings: clustersync.Settings{
+			Limits: o.limits(clustersync.DefaultLoadLevel), HotDocs: o.hot, DisableVerification: o.disableVerification, Spool: o.spool(),
+		},
 		PreExisting: o.limits(clustersync.PreExistingLoadLevel),
 		Environment: o.environment(),
 		Compare:     p.compare,

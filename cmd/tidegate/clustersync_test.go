@@ -53,6 +53,7 @@ func TestClusterSyncArguments(t *testing.T) {
 		{with("--changeSource", "magic"), "--changeSource"},
 		{with("--copyWorkers", "-1"), "--copyWorkers"},
 		{with("--batchBytes", "1"), "--batchBytes"},
+		{with("--oplogRolloverResilienceIntervalSeconds", "-2"), "--oplogRolloverResilienceIntervalSeconds"},
 		{with("--hotDocIDs", "{}"), "--hotDocIDs"},
 		{with("--hotDocIDs", `{"database":"a","collection":"b","ids":[{"x":1}]}`), "--hotDocIDs"},
 		{with("--hotDocIDs", `{"database":"a","collection":"b","ids":[{"_id":1}],"more":1}`), "--hotDocIDs"},
@@ -120,6 +121,20 @@ func (s *syncBytes) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// What is kept during the copy is told by the flag of mongosync.
+func TestClusterSyncSpool(t *testing.T) {
+	for value, want := range map[string]clustersync.SpoolMode{"-1": clustersync.SpoolAuto, "0": clustersync.SpoolNever, "60": clustersync.SpoolAlways} {
+		o, err := parseClusterSync([]string{"--cluster0", "mongodb://a", "--cluster1", "mongodb://b", "--oplogRolloverResilienceIntervalSeconds", value}, noEnv,
+			stdio{strings.NewReader(""), io.Discard, io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.control(clusterPair{}, discard()).Settings.Spool; got != want {
+			t.Errorf("%s: %s, want %s", value, got, want)
+		}
+	}
 }
 
 // Flags win over the file, and the file over the environment.

@@ -44,6 +44,7 @@ type clusterSyncOptions struct {
 	applyWorkers        int
 	batchDocs           int
 	batchBytes          int
+	resilience          int // -1: by itself; 0: never; more: always
 	dryRun              bool
 	request             string
 	version             bool
@@ -91,7 +92,8 @@ func (o *clusterSyncOptions) syncFlags(std stdio) *flag.FlagSet {
 	for _, name := range []string{"acceptDisclaimer", "disableTelemetry", "enableCappedCollectionHandling"} {
 		fs.Bool(name, false, "taken for scripts of mongosync; means nothing here")
 	}
-	fs.Int("oplogRolloverResilienceIntervalSeconds", -1, "taken for scripts of mongosync; means nothing here")
+	fs.IntVar(&o.resilience, "oplogRolloverResilienceIntervalSeconds", -1,
+		"keep what changes in the records while collections are copied: -1 if the source's history looks too short, 0 never, any other `number` always")
 	return fs
 }
 
@@ -227,6 +229,8 @@ func (o *clusterSyncOptions) check() error {
 		return usageErrorf("--copyWorkers and --applyWorkers must be 1 to %d", clustersync.MaxWorkers)
 	case !between(o.batchDocs, 1, clustersync.MaxBatchDocs):
 		return usageErrorf("--batchDocs must be 1 to %d", clustersync.MaxBatchDocs)
+	case o.resilience < -1:
+		return usageErrorf("--oplogRolloverResilienceIntervalSeconds must be -1, 0 or more")
 	case !between(o.batchBytes, 1024, clustersync.MaxBatchBytes):
 		return usageErrorf("--batchBytes must be 1024 to %d", clustersync.MaxBatchBytes)
 	}
@@ -238,6 +242,17 @@ func (o *clusterSyncOptions) check() error {
 		o.hot = append(o.hot, h)
 	}
 	return nil
+}
+
+// spool says whether changes are kept during the copy. mongosync applies them at that interval; here they are kept as they come.
+func (o *clusterSyncOptions) spool() clustersync.SpoolMode {
+	switch {
+	case o.resilience < 0:
+		return clustersync.SpoolAuto
+	case o.resilience == 0:
+		return clustersync.SpoolNever
+	}
+	return clustersync.SpoolAlways
 }
 
 // maxHotDocs bounds the ids of one --hotDocIDs.

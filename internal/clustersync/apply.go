@@ -46,9 +46,10 @@ func (e *Engine) newApplier() *applier {
 		e: e, seed: maphash.MakeSeed(), water: newLowWater(e.journal.Get().CRUD), most: limits.InFlightBytes,
 		budget: semaphore.NewWeighted(limits.InFlightBytes), flying: newInFlight(), stopping: make(chan struct{}),
 	}
-	for range max(1, limits.ApplyWorkers) {
-		a.workers = append(a.workers, newWorker(a))
+	for i := range max(1, limits.ApplyWorkers) {
+		a.workers = append(a.workers, newWorker(a, i))
 	}
+	e.stats.beginApply(len(a.workers))
 	return a
 }
 
@@ -102,7 +103,7 @@ func (a *applier) readStream(read, write context.Context) error {
 	for read.Err() == nil {
 		var stream Stream
 		err := a.e.retries.always(read, "open the changes of the source", func() (err error) {
-			if from, err = a.amended(read, from); err != nil {
+			if from, err = a.e.amended(read, from); err != nil {
 				return err
 			}
 			stream, err = a.e.cfg.Source.Changes(read, from)
@@ -125,18 +126,18 @@ func (a *applier) readStream(read, write context.Context) error {
 }
 
 // amended has a source that looks for collections compare what it finds with what is mapped.
-func (a *applier) amended(ctx context.Context, from Position) (Position, error) {
-	source, ok := a.e.cfg.Source.(Amender)
+func (e *Engine) amended(ctx context.Context, from Position) (Position, error) {
+	source, ok := e.cfg.Source.(Amender)
 	if !ok {
 		return from, nil
 	}
 	var known []Known
-	for _, m := range a.e.catalog.all() {
+	for _, m := range e.catalog.all() {
 		if m.Made || m.Copying { // otherwise the event must come again, to have it made
 			known = append(known, Known{m.ref(), m.Told})
 		}
 	}
-	return source.Amend(ctx, from, known, a.e.cfg.Plan.Filter.Includes)
+	return source.Amend(ctx, from, known, e.cfg.Plan.Filter.Includes)
 }
 
 // streamError is one of the stream itself, after which another may be opened. Errors of applying are final.
@@ -297,6 +298,9 @@ func (a *applier) checkpoints(read, write context.Context) error {
 // saveCheckpoint persists how far everything is applied.
 func (a *applier) saveCheckpoint(ctx context.Context) error {
 	mark, _, _ := a.water.get()
+	if mark.Zero() {
+		return nil // what is applied is no stream's
+	}
 	rec := a.e.journal.Get()
 	drained := rec.Drained || a.e.cfg.Source.Reached(mark, rec.CopyEnd)
 	a.e.lag.applied(mark)

@@ -37,7 +37,7 @@ func (c *Control) prepare(ctx context.Context, req *StartRequest) (*preflight, [
 		return nil, infos, err
 	}
 	src, dst := direction(plan, false)
-	if err := plan.settle(infos[src], infos[dst], req.Sharding != nil); err != nil {
+	if err := plan.settle(req, infos[src], infos[dst]); err != nil {
 		return nil, infos, err
 	}
 	return &preflight{

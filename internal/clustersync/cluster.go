@@ -178,6 +178,10 @@ type Collection struct {
 	Capped  bool
 	Count   int64 // estimated
 	Bytes   int64 // estimated, of documents as they are sent
+
+	// Unmappable says why a collection has no name on the other kind of cluster; nil if it has. Its Namespace is that of its own kind then, which is
+	// good for filters and messages, and for nothing else.
+	Unmappable error
 }
 
 // Range is the documents with From ≤ key < To in the order of the cluster's keys; nil is open. The bounds are the cluster's own, as a BSON
@@ -192,6 +196,18 @@ type ReadOptions struct {
 	Natural    bool // in the order of insertion
 	BatchDocs  int
 	BatchBytes int
+
+	// Of a natural read, where a cluster can go on with one: Place is told after each batch where that is, and Resume is such a place, of this or
+	// of an earlier process. Place may be nil; a cluster that cannot never calls it. ErrPlaceLost: there is no going on from Resume.
+	Resume bson.Raw
+	Place  func(bson.Raw)
+}
+
+// KeyOrder is a Source that can compare the order of keys with that of the documents on its disk. Optional.
+type KeyOrder interface {
+	// RandomKeys reports whether the keys of a collection have nothing to do with the order in which its documents are stored, so that to read it
+	// in the order of keys is to jump about. ErrUnsupported: that cannot be told; the error says why.
+	RandomKeys(ctx context.Context, c Collection) (bool, error)
 }
 
 // Key names a document in its collection.
@@ -374,6 +390,7 @@ var (
 	ErrTooLarge     = errors.New("the document is too large")
 	ErrFenced       = errors.New("another instance has taken over")
 	ErrLeaseHeld    = errors.New("another instance holds the lease")
+	ErrPlaceLost    = errors.New("the place to go on from is lost")
 	ErrUnmappable   = errors.New("cannot be written down on the other kind of cluster")
 )
 

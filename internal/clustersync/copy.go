@@ -22,15 +22,17 @@ type copyRun struct {
 }
 
 type copyBatch struct {
-	of    *partitionCopy
-	docs  []Document
-	bytes int64
+	of     *partitionCopy
+	docs   []Document
+	bytes  int64
+	ticket *ticket // of a read that may be gone on with; nil otherwise
 }
 
 // partitionCopy is a partition that is being copied.
 type partitionCopy struct {
 	part   *partition
 	target Namespace
+	place  *placeKeeper // of a read in natural order; nil otherwise
 
 	mu       sync.Mutex
 	left     int // batches on their way, and one until reading is over
@@ -137,7 +139,10 @@ func (r *copyRun) copyPartition(ctx, write context.Context, p *partition) error 
 		return nil
 	}
 	again := p.Phase == PartitionCopying
-	p.Phase, p.Copied, p.Documents = PartitionCopying, 0, 0
+	p.Phase = PartitionCopying
+	if p.Place == nil {
+		p.Copied, p.Documents = 0, 0
+	}
 	if err := r.e.putPartitions(ctx, p); err != nil {
 		return err
 	}
@@ -148,17 +153,20 @@ func (r *copyRun) copyPartition(ctx, write context.Context, p *partition) error 
 		}
 	}
 	c := &partitionCopy{part: p, target: m.Destination, left: 1, finished: make(chan struct{})}
+	if p.Natural && !p.Capped {
+		c.place = newPlaceKeeper(p.Place)
+	}
 	err := r.read(ctx, write, c, m)
 	if err != nil && !errors.Is(err, ErrGone) { // gone: the drop comes with the changes
 		return err
 	}
-	c.batchDone(0, 0)
+	c.batchDone()
 	select {
 	case <-c.finished:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	p.Phase = PartitionDone
+	p.Phase, p.Place = PartitionDone, nil
 	if err := r.e.putPartitions(write, p); err != nil {
 		return err
 	}
@@ -173,11 +181,16 @@ func (r *copyRun) read(ctx, write context.Context, c *partitionCopy, m *mapping)
 	opts := ReadOptions{Natural: c.part.Natural, BatchDocs: limits.BatchDocs, BatchBytes: r.batchSize}
 	return r.e.retries.do(ctx, "read", func() error {
 		began := time.Now()
+		c.place.prepare(&opts)
 		err := r.e.cfg.Source.Read(ctx, m.ref(), c.part.Range, opts, func(docs []Document) error {
 			r.e.observe(CopyRead, began)
 			defer func() { began = time.Now() }()
 			return r.give(ctx, write, c, docs)
 		})
+		if errors.Is(err, ErrPlaceLost) {
+			c.place.lose()
+			err = fmt.Errorf("begin again: %w", errors.Join(err, ErrUnreachable)) // what is there already is passed over
+		}
 		if err != nil && c.part.Capped && errors.Is(err, ErrUnreachable) {
 			if err := r.e.remake(ctx, m); err != nil {
 				return err
@@ -205,6 +218,7 @@ func (r *copyRun) give(ctx, write context.Context, c *partitionCopy, docs []Docu
 	c.mu.Lock()
 	c.left++
 	c.mu.Unlock()
+	b.ticket = c.place.batch()
 	if c.part.Capped {
 		return r.insert(write, b)
 	}
@@ -236,17 +250,33 @@ func (r *copyRun) insert(ctx context.Context, b copyBatch) error {
 	if err != nil {
 		return err
 	}
-	b.of.batchDone(b.bytes, int64(len(b.docs)))
 	r.e.stats.copied(b.of.part, b.bytes, int64(len(b.docs)))
-	return nil
+	if r.e.cfg.Observer.Batch != nil {
+		r.e.cfg.Observer.Batch(len(b.docs))
+	}
+	return r.arrived(ctx, b)
 }
 
-// batchDone counts a batch as written.
-func (c *partitionCopy) batchDone(bytes, docs int64) {
+// arrived counts a batch as written, and notes now and then up to where a natural read is on the destination.
+func (r *copyRun) arrived(ctx context.Context, b copyBatch) error {
+	c := b.of
+	c.mu.Lock()
+	c.part.Copied += b.bytes
+	c.part.Documents += int64(len(b.docs))
+	record := *c.part
+	c.mu.Unlock()
+	defer c.batchDone() // last: the partition is done after it, and must not be overwritten
+	if !c.place.reached(b.ticket, &record) {
+		return nil
+	}
+	defer c.place.noted()
+	return r.e.putPartitions(ctx, &record)
+}
+
+// batchDone counts a batch as written, or reading as over.
+func (c *partitionCopy) batchDone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.part.Copied += bytes
-	c.part.Documents += docs
 	if c.left--; c.left == 0 {
 		close(c.finished)
 	}

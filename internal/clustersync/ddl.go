@@ -64,6 +64,8 @@ func (e *Engine) applyCreate(ctx context.Context, ev Event) error {
 		return nil
 	}
 	switch {
+	case coll.Unmappable != nil:
+		return Errorf(UnsupportedEvent, "%s was created: %w", coll.Namespace, coll.Unmappable)
 	case coll.Type == TimeSeries:
 		return Errorf(UnsupportedEvent, "%s is a time-series collection", coll.Namespace)
 	case coll.Type == View && e.cfg.Plan.PreExistingDestination:

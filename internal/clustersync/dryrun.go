@@ -52,7 +52,7 @@ func DryRun(ctx context.Context, clusters [2]Cluster, req *StartRequest, env Env
 	}
 	src, dst := direction(plan, false)
 	report.Source, report.Destination = describe(labelOf(src), infos[src]), describe(labelOf(dst), infos[dst])
-	if err := plan.settle(infos[src], infos[dst], req.Sharding != nil); err != nil {
+	if err := plan.settle(req, infos[src], infos[dst]); err != nil {
 		report.refuse(err)
 	}
 	report.Plan = plan

@@ -26,6 +26,9 @@ type Engine struct {
 	hot      hotDocs
 	seen     hotSeen
 
+	spoolMu sync.Mutex
+	spool   *spooler // that writes; nil: none does
+
 	commitOnce sync.Once
 	commitOn   chan struct{} // closed when the journal says COMMITTING
 }
@@ -47,6 +50,7 @@ type Observer struct {
 	Phase    func(Phase, time.Time)
 	Warning  func(string) // a text for `warnings`, once each
 	Duration func(Operation, time.Duration)
+	Batch    func(documents int) // of the copy, written
 	Retry    func(error)
 }
 
@@ -96,7 +100,6 @@ func NewEngine(cfg EngineConfig) (*Engine, error) {
 	e := &Engine{cfg: cfg, journal: cfg.Journal, commitOn: make(chan struct{})}
 	e.retries = &retrier{log: cfg.Log, told: cfg.Observer.Retry, count: &e.stats.retries}
 	e.catalog = newCatalog(cfg, e.retries)
-	e.hot = newHotDocs(cfg.Settings.HotDocs)
 	if cfg.Plan.Verification && !cfg.Settings.DisableVerification {
 		e.verifier = e.newVerifier()
 	}
@@ -178,6 +181,7 @@ type EventCounts struct {
 	Applied, CRUD, DDL      int64
 	DuplicateKeys, Refetchs int64
 	Retries, IndexesCreated int64
+	Spread                  *float64 // of the last, over the writers: (most-least)/average; nil: none yet
 }
 
 // CopyCounts say how far the initial sync is.

@@ -1,6 +1,7 @@
 package clustersync_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -8,6 +9,11 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/clustersync/clustertest"
+)
+
+var (
+	crashSeeds = flag.Int("crash-seeds", 8, "histories in which the sync is killed at random calls")
+	crashFrom  = flag.Int("crash-from", 0, "the first of them")
 )
 
 // killAfter has the process die at one of the next calls of either connection, before or after that call has its effect.
@@ -52,11 +58,11 @@ func (s *syncRun) untilEnded(do func(), holds func() bool, wait bool) (alive boo
 // TestEngineCrash kills the process at random calls, during the copy, change event application, commit and reverse, until it has come
 // through. Both sides are equal then.
 func TestEngineCrash(t *testing.T) {
-	seeds := 8
+	seeds := *crashSeeds
 	if testing.Short() {
-		seeds = 3
+		seeds = min(seeds, 3)
 	}
-	for seed := range seeds {
+	for seed := *crashFrom; seed < *crashFrom+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { crash(t, uint64(seed)) }) })
 	}
 }

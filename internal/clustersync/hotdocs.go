@@ -2,6 +2,8 @@ package clustersync
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,19 +16,26 @@ import (
 // it was first seen, and by their _id.
 type hotDocs map[Namespace]map[string]bson.Raw
 
-func newHotDocs(all []HotDocs) hotDocs {
-	out := hotDocs{}
-	for _, h := range all {
-		if out[h.Namespace] == nil {
-			out[h.Namespace] = map[string]bson.Raw{}
-		}
-		for _, raw := range h.IDs {
-			if id, err := raw.LookupErr("_id"); err == nil {
-				out[h.Namespace][canonicalValue(id)] = raw
-			}
-		}
+// add makes a document hot and reports whether it was not.
+func (h hotDocs) add(ns Namespace, raw bson.Raw) bool {
+	id, err := raw.LookupErr("_id")
+	if err != nil {
+		return false
 	}
-	return out
+	if h[ns] == nil {
+		h[ns] = map[string]bson.Raw{}
+	}
+	key := canonicalValue(id)
+	_, known := h[ns][key]
+	h[ns][key] = raw
+	return !known
+}
+
+func (h hotDocs) len() (n int) {
+	for _, ids := range h {
+		n += len(ids)
+	}
+	return n
 }
 
 // has reports whether a document is hot.
@@ -43,8 +52,68 @@ func (h hotDocs) has(ns Namespace, k Key) bool {
 	return ok
 }
 
-// hotCollection of the metadata holds the hot documents that have changed, by their keys as the source writes them down.
-const hotCollection = "hotDocuments"
+// Collections of the metadata: the hot documents that have changed, by their keys as the source writes them down, and all that were ever
+// made hot.
+const (
+	hotCollection   = "hotDocuments"
+	hotIDCollection = "hotDocumentIDs"
+)
+
+// hotIDRecord is a document that is hot from now on. Its _id is a hash, since an _id of a document may be long.
+type hotIDRecord struct {
+	ID         string `bson:"_id"`
+	Database   string `bson:"database"`
+	Collection string `bson:"collection"`
+	Key        []byte `bson:"key"` // {"_id": …}
+}
+
+func newHotIDRecord(ns Namespace, raw bson.Raw) hotIDRecord {
+	sum := sha256.Sum256([]byte(ns.Database + "\x00" + ns.Collection + "\x00" + canonicalValue(raw.Lookup("_id"))))
+	return hotIDRecord{hex.EncodeToString(sum[:16]), ns.Database, ns.Collection, raw}
+}
+
+// rememberHot joins the hot documents of the settings with those of earlier runs: none may be taken away (spec §2.1), for whoever starts the
+// process again may have forgotten some.
+func (e *Engine) rememberHot(ctx context.Context) error {
+	hot := hotDocs{}
+	err := e.retries.do(ctx, "read which documents are hot", func() error {
+		return e.journal.meta.All(ctx, hotIDCollection, func(raw bson.Raw) error {
+			var r hotIDRecord
+			if err := bson.Unmarshal(raw, &r); err != nil {
+				return fmt.Errorf("decode which document is hot: %w", err)
+			}
+			hot.add(Namespace{r.Database, r.Collection}, slices.Clone(r.Key))
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	before, again := hot.len(), 0
+	var fresh []any
+	for _, h := range e.cfg.Settings.HotDocs {
+		for _, raw := range h.IDs {
+			if hot.add(h.Namespace, raw) {
+				fresh = append(fresh, newHotIDRecord(h.Namespace, raw))
+			} else {
+				again++
+			}
+		}
+	}
+	if kept := before - again; kept > 0 {
+		e.cfg.Log.InfoContext(ctx, "Documents of an earlier --hotDocIDs that are not given any more stay hot", "documents", kept)
+	}
+	for part := range slices.Chunk(fresh, maxRecords) {
+		err := e.retries.do(ctx, "store which documents are hot", func() error {
+			return e.journal.meta.Put(ctx, e.journal.fence(), hotIDCollection, part...)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	e.hot = hot
+	return nil
+}
 
 // hotSeen are those documents.
 type hotSeen struct {

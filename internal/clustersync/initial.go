@@ -94,7 +94,7 @@ func (e *Engine) initialSync(ctx context.Context) error {
 				err = e.enter(ctx, PhaseCopy, nil)
 			}
 		case PhaseCopy:
-			if err = e.copyAll(ctx); err == nil {
+			if err = e.spooling(ctx, e.copyAll); err == nil {
 				err = e.enter(ctx, PhaseWait, nil)
 			}
 		case PhaseWait:
@@ -108,14 +108,23 @@ func (e *Engine) initialSync(ctx context.Context) error {
 	}
 }
 
-// endCopy takes the mark up to which the backlog of the copy goes.
+// endCopy applies what was kept during the copy and takes the mark up to which the rest of its backlog goes.
 func (e *Engine) endCopy(ctx context.Context) error {
+	if err := e.drainSpool(ctx); err != nil {
+		return err
+	}
 	var mark Position
 	err := e.retries.do(ctx, "mark the source", func() (err error) { mark, err = e.cfg.Source.Mark(ctx); return err })
 	if err != nil {
 		return err
 	}
-	return e.enter(ctx, PhaseApply, func(r *Resume) { r.CopyEnd, r.CRUD, r.CRUDTime, r.DDLTime = mark, r.T0, r.T0.Time, r.T0.Time })
+	return e.enter(ctx, PhaseApply, func(r *Resume) {
+		from := r.T0
+		if r.Spool.Used {
+			from = r.Spool.At
+		}
+		r.CopyEnd, r.CRUD, r.CRUDTime, r.DDLTime = mark, from, from.Time, from.Time
+	})
 }
 
 // createAll lists the source and makes everything that is synced on the destination.
@@ -189,6 +198,8 @@ func (e *Engine) admit(coll Collection, there map[Namespace]Collection) (*mappin
 	switch {
 	case !e.cfg.Plan.Filter.Includes(coll.Namespace), coll.Type == View && e.cfg.Plan.PreExistingDestination:
 		return nil, nil
+	case coll.Unmappable != nil:
+		return nil, Errorf(UnsupportedServer, "%s cannot be synced: %w", coll.Namespace, coll.Unmappable)
 	case coll.Type == TimeSeries:
 		return nil, Errorf(UnsupportedServer, "%s is a time-series collection, which cannot be synced", coll.Namespace)
 	}

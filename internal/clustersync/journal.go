@@ -19,6 +19,7 @@ const (
 	uuidMapCollection   = "uuidMap"
 	indexCollection     = "indexCorrection"
 	statsCollection     = "statistics"
+	spoolCollection     = "spool" // and the parity of its generation
 )
 
 // Resume is the record of one instance in resumeData: where it is to go on. State is the control side's, all else the engine's.
@@ -44,8 +45,9 @@ type Resume struct {
 	CRUDTime bson.Timestamp `bson:"crudStreamResumeTimestamp"`
 	DDLTime  bson.Timestamp `bson:"ddlStreamResumeTimestamp"`
 
-	CopyEnd Position `bson:"copyEnd"` // the backlog of the copy goes up to here
-	Drained bool     `bson:"copyDrained"`
+	Spool   SpoolState `bson:"spool"`
+	CopyEnd Position   `bson:"copyEnd"` // the backlog of the copy goes up to here
+	Drained bool       `bson:"copyDrained"`
 
 	CommitStep CommitStep `bson:"commitStep"`
 	Tc         Position   `bson:"commitTimestamp"`
@@ -56,6 +58,22 @@ type Resume struct {
 	BlockSource      bool     `bson:"blockSource"`
 	BlockDestination bool     `bson:"blockDestination"`
 	Warnings         []string `bson:"warnings,omitempty"`
+}
+
+// SpoolState is how far the spool is, which keeps what changes while the copy is under way (spec §8.9).
+type SpoolState struct {
+	Used bool     `bson:"used"`
+	Full bool     `bson:"full"` // nothing more is put into it
+	At   Position `bson:"at"`   // everything up to here is in it, or is applied
+	// Generations are written one after another; all before Generation are complete, and those up to Replayed are applied.
+	Generation int64 `bson:"generation"`
+	Replayed   int64 `bson:"replayed"`
+	// Applied is the number of the last change of a collection that is applied: none is begun again that is done, as from a checkpoint.
+	Applied int64 `bson:"applied"`
+	Runs    int64 `bson:"runs"`    // of processes that have written
+	Records int64 `bson:"records"` // written of this generation, those written twice counted twice
+	// Capped are collections, by refKey, that were told of since the copy began and in which the order counts.
+	Capped []string `bson:"capped,omitempty"`
 }
 
 // CommitStep is how far a commit is: each step is recorded before what must not be done twice.

@@ -3,6 +3,7 @@ package clustersync
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ type gauges struct {
 	warnings  []string
 	preflight []string // warnings of the checks before the start
 	told      []string // by clusters
+	host      hostUse
 }
 
 // maxTold bounds the warnings of clusters that are kept.
@@ -58,7 +60,15 @@ func (c *Control) measure(ctx context.Context) {
 	c.gauges.window = oplogUnknown
 	c.mu.Unlock()
 	var pinged, reported, oplogged time.Time
-	for pauseFor(ctx, lookEvery) == nil {
+	host := hostSampler{read: os.ReadFile}
+	for {
+		use := host.sample()
+		c.mu.Lock()
+		c.gauges.host = use
+		c.mu.Unlock()
+		if pauseFor(ctx, lookEvery) != nil {
+			return
+		}
 		now := time.Now()
 		v := c.look()
 		if v.state == job.SyncInitializing {

@@ -31,6 +31,7 @@ func (c *Control) Metrics() prometheus.Gatherer {
 	for _, h := range c.metrics.durations {
 		reg.MustRegister(h)
 	}
+	reg.MustRegister(c.metrics.batches)
 	return reg
 }
 
@@ -84,6 +85,17 @@ func newCollector(c *Control) *collector {
 	counter("cea_crud_applier_duplicate_key_errors_count", "Writes refused by unique indexes, and repeated.", func(e *Snapshot) int64 { return e.Events.DuplicateKeys })
 	counter("index_checker_service_created_count", "Indexes created.", func(e *Snapshot) int64 { return e.Events.IndexesCreated })
 	counter("bulk_inserter_docs_inserted_count", "Documents inserted by the copy.", func(e *Snapshot) int64 { return e.Copy.CopiedDocuments })
+	optional := func(name, help string, value func(*view) *float64) {
+		gauge(name, help, func(v *view) (float64, bool) {
+			if f := value(v); f != nil {
+				return *f, true
+			}
+			return 0, false
+		})
+	}
+	optional("cea_spread_disparity", "How unevenly changes are spread over the writers: (most - least) / average.", func(v *view) *float64 { return v.engine.Events.Spread })
+	optional("host_cpu_usage", "Percent of the processors of this machine that were busy in the last seconds.", func(v *view) *float64 { return v.gauges.host.cpu })
+	optional("host_memory_percent_used", "Percent of the memory of this machine that is in use.", func(v *view) *float64 { return v.gauges.host.memory })
 	verifier := func(name, help string, value func(*VerificationProgress) int64) {
 		gauge(name, help, func(v *view) (float64, bool) {
 			if v.engine.Verification == nil || v.quiet {

@@ -10,6 +10,7 @@ import (
 // metrics are what is counted as it happens: how long operations take.
 type metrics struct {
 	durations map[Operation]prometheus.Histogram
+	batches   prometheus.Histogram // documents of a batch of the copy
 
 	mu    sync.Mutex
 	stats map[Operation]*durationStat // since the last report
@@ -34,6 +35,9 @@ func newMetrics() *metrics {
 			Name: metricsPrefix + name, Help: "Duration in milliseconds.", Buckets: prometheus.ExponentialBuckets(1, 2, 16),
 		})
 	}
+	m.batches = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: metricsPrefix + "bulk_inserter_docs_per_batch", Help: "Documents inserted by one write of the copy.", Buckets: prometheus.ExponentialBuckets(1, 4, 10),
+	})
 	return m
 }
 
@@ -73,4 +77,6 @@ func (m *metrics) durationStats() []any {
 }
 
 // observer has the engine tell the metrics what they want to know. The log it writes itself.
-func (c *Control) observer() Observer { return Observer{Duration: c.metrics.observe} }
+func (c *Control) observer() Observer {
+	return Observer{Duration: c.metrics.observe, Batch: func(documents int) { c.metrics.batches.Observe(float64(documents)) }}
+}

@@ -258,7 +258,11 @@ func (r *StartRequest) checkVerification(p *Plan, env Environment) error {
 }
 
 // settle checks what depends on the clusters and fills in the defaults that do (spec §5.1.2).
-func (p *Plan) settle(src, dst Info, sharding bool) error {
+func (p *Plan) settle(req *StartRequest, src, dst Info) error {
+	sharding := req.Sharding != nil
+	if err := req.checkOrder(src); err != nil {
+		return err
+	}
 	if src.Topology == Sharded && dst.Topology == ReplicaSet {
 		return Errorf(UnsupportedServer, "a sharded cluster cannot be synced to a replica set")
 	}
@@ -288,6 +292,19 @@ func (p *Plan) settle(src, dst Info, sharding bool) error {
 		return Errorf(InvalidOption, `"buildIndexes": %q needs a source of version 6.0 or newer; this is %s`, p.BuildIndexes, src.Version)
 	case p.CreateSupportingIndexes:
 		return Errorf(InvalidOption, `"sharding.createSupportingIndexes" needs a source of version 6.0 or newer; this is %s`, src.Version)
+	}
+	return nil
+}
+
+// checkOrder refuses what is asked for of the order of reading where a source has but one order. The default of detectRandomId means nothing there.
+func (r *StartRequest) checkOrder(src Info) error {
+	switch {
+	case src.Topology != Gateways:
+		return nil
+	case len(r.CopyInNaturalOrder) > 0:
+		return Errorf(InvalidOption, `"copyInNaturalOrder" needs a MongoDB source: tidegate keeps documents in the order of their ids`)
+	case r.DetectRandomID != nil && *r.DetectRandomID:
+		return Errorf(InvalidOption, `"detectRandomId": true needs a MongoDB source: tidegate keeps documents in the order of their ids`)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func planOf(body string, src, dst Info, env Environment) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.settle(src, dst, req.Sharding != nil)
+	return p, p.settle(req, src, dst)
 }
 
 // The combination matrix of spec §5.1.2, each line of it.
@@ -281,6 +281,21 @@ func TestDefaults(t *testing.T) {
 		}
 		if !p.Verification || !p.DetectRandomID || p.Filter == nil {
 			t.Errorf("%s: %+v", tt.more, p)
+		}
+	}
+}
+
+// What is asked for of the order of reading is refused where it would mean nothing.
+func TestOrderNeedsMongoDB(t *testing.T) {
+	for more, refused := range map[string]bool{
+		`,"copyInNaturalOrder":[{"database":"a"}]`: true, `,"detectRandomId":true`: true, `,"detectRandomId":false`: false, ``: false,
+	} {
+		_, err := planOf(`{`+pair+more+`}`, Info{Topology: Gateways}, replicaSet(8), Environment{})
+		if (err != nil) != refused || refused && NameOf(err) != InvalidOption {
+			t.Errorf("%s from tidegate: %v", more, err)
+		}
+		if _, err := planOf(`{`+pair+more+`}`, replicaSet(8), Info{Topology: Gateways}, Environment{}); err != nil {
+			t.Errorf("%s from MongoDB: %v", more, err)
 		}
 	}
 }

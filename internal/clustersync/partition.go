@@ -22,6 +22,8 @@ type partition struct {
 	Total     int64          `bson:"totalByteCount"`
 	Capped    bool           `bson:"isCapped"`
 	Natural   bool           `bson:"naturalOrder"`
+	// Place is up to where a natural read is on the destination; nil: nowhere, or the source cannot go on with one.
+	Place bson.Raw `bson:"place,omitempty"`
 }
 
 type partitionID struct {
@@ -71,6 +73,16 @@ func (e *Engine) partitionAll(ctx context.Context) error {
 // partition cuts a collection. One that is gone has no partitions.
 func (e *Engine) partition(ctx context.Context, m *mapping) ([]*partition, error) {
 	natural := m.Capped || e.cfg.Plan.Filter.Natural(m.Source)
+	if !natural {
+		var err error
+		natural, err = e.randomKeys(ctx, m)
+		if errors.Is(err, ErrGone) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	ranges := []Range{{}}
 	if !natural {
 		target := max(e.limits().PartBytes, m.Bytes/maxPartitions)
@@ -94,6 +106,22 @@ func (e *Engine) partition(ctx context.Context, m *mapping) ([]*partition, error
 		}
 	}
 	return out, nil
+}
+
+// randomKeys reports whether a large collection is better read in natural order (detectRandomId, spec §5.1). One whose order cannot be told is read
+// in the order of keys, which is said.
+func (e *Engine) randomKeys(ctx context.Context, m *mapping) (random bool, err error) {
+	source, can := e.cfg.Source.(KeyOrder)
+	_, clustered := m.Options.LookupErr("clusteredIndex")
+	if !e.cfg.Plan.DetectRandomID || !can || m.Bytes <= e.limits().RandomBytes || clustered == nil {
+		return false, nil
+	}
+	err = e.retries.do(ctx, "compare the order of keys", func() (err error) { random, err = source.RandomKeys(ctx, m.collection()); return err })
+	if errors.Is(err, ErrUnsupported) {
+		e.warn(ctx, fmt.Sprintf("%s: it cannot be told whether its _id is random, so that it is copied in the order of _id (copyInNaturalOrder changes that): %v", m.Source, err))
+		return false, nil
+	}
+	return random, err
 }
 
 func (e *Engine) logPartitions(ctx context.Context, m *mapping, natural bool, n int) {
@@ -121,7 +149,7 @@ func (e *Engine) loadPartitions(ctx context.Context) (out []*partition, err erro
 			if err := bson.Unmarshal(raw, p); err != nil {
 				return fmt.Errorf("decode a partition: %w", err)
 			}
-			p.Range.From, p.Range.To = slices.Clone(p.Range.From), slices.Clone(p.Range.To)
+			p.Range.From, p.Range.To, p.Place = slices.Clone(p.Range.From), slices.Clone(p.Range.To), slices.Clone(p.Place)
 			out = append(out, p)
 			return nil
 		})

@@ -70,7 +70,18 @@ type Settings struct {
 	Limits              Limits
 	HotDocs             []HotDocs
 	DisableVerification bool
+	Spool               SpoolMode // "" is SpoolAuto
 }
+
+// SpoolMode says whether changes are kept while the copy is under way (spec §8.9).
+type SpoolMode string
+
+// The modes. SpoolAuto keeps them once the history of the source looks too short for the copy.
+const (
+	SpoolAuto   SpoolMode = "auto"
+	SpoolAlways SpoolMode = "always"
+	SpoolNever  SpoolMode = "never"
+)
 
 // HotDocs are documents of a source collection that are left out of change event application and copied during commit.
 type HotDocs struct {
@@ -88,6 +99,8 @@ type Limits struct {
 	InFlightBytes int64 // documents read and not yet written, of the copy and of change event application each
 	PartBytes     int64 // size of a partition
 	IndexBatch    int   // indexes built by one command
+	SpoolRecords  int64 // of changes that are kept while the copy is under way
+	RandomBytes   int64 // collections beyond that are looked at for random keys (detectRandomId)
 }
 
 // Defaults and bounds of Limits.
@@ -97,6 +110,8 @@ const (
 	DefaultInFlightBytes = 256 << 20
 	DefaultPartBytes     = 64 << 20
 	DefaultIndexBatch    = 2
+	DefaultSpoolRecords  = 20_000_000
+	DefaultRandomBytes   = 20 << 30
 
 	MaxWorkers    = 256
 	MaxBatchDocs  = 100_000
@@ -115,6 +130,7 @@ func loadLevel(level, cpus int) Limits {
 	l := Limits{
 		BatchDocs: DefaultBatchDocs, BatchBytes: DefaultBatchBytes, InFlightBytes: DefaultInFlightBytes,
 		PartBytes: DefaultPartBytes, IndexBatch: DefaultIndexBatch,
+		SpoolRecords: DefaultSpoolRecords, RandomBytes: DefaultRandomBytes,
 	}
 	half := max(2, cpus/2)
 	switch level {

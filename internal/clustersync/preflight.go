@@ -224,6 +224,9 @@ const maxShardedIndexes = 63
 
 // unfit says why a collection cannot be synced; "" if it can.
 func (p *preflight) unfit(c Collection) string {
+	if c.Unmappable != nil {
+		return c.Unmappable.Error()
+	}
 	if c.Type == TimeSeries {
 		return "time-series collections are not supported"
 	}

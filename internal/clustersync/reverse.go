@@ -104,7 +104,7 @@ func (r Reversal) handOver(ctx context.Context, e *Engine) (*Journal, error) {
 	}
 	old := e.journal.Get()
 	meta := r.Source.Metadata()
-	for _, name := range []string{uuidMapCollection, indexCollection, partitionCollection, hotCollection} {
+	for _, name := range []string{uuidMapCollection, indexCollection, partitionCollection, hotCollection, hotIDCollection} {
 		if err := r.clear(ctx, e, meta, name); err != nil {
 			return nil, err
 		}
@@ -113,6 +113,9 @@ func (r Reversal) handOver(ctx context.Context, e *Engine) (*Journal, error) {
 		return nil, err
 	}
 	if err := r.copyRecord(ctx, e, meta, statsCollection, old.ID); err != nil {
+		return nil, err
+	}
+	if err := r.copyHot(ctx, e, meta); err != nil {
 		return nil, err
 	}
 	inverted := &catalog{meta: meta, fence: r.Fence, retry: e.retries}
@@ -189,6 +192,21 @@ func (r Reversal) copyRecord(ctx context.Context, e *Engine, meta Metadata, coll
 		return meta.Put(ctx, r.Fence(), collection, record)
 	})
 	return ignoreNotFound(err)
+}
+
+// copyHot takes over which documents are hot: that is for as long as there is the sync, whatever its direction.
+func (r Reversal) copyHot(ctx context.Context, e *Engine, meta Metadata) error {
+	return e.retries.do(ctx, "take over which documents are hot", func() error {
+		var all []any
+		err := e.journal.meta.All(ctx, hotIDCollection, func(raw bson.Raw) error {
+			all = append(all, slices.Clone(raw))
+			return nil
+		})
+		for part := range slices.Chunk(all, maxRecords) {
+			err = errors.Join(err, meta.Put(ctx, r.Fence(), hotIDCollection, part...))
+		}
+		return err
+	})
 }
 
 // makeWritable has the old source take the writes of the sync, as a destination does: no unique indexes, no expiry, nothing hidden, no

@@ -18,7 +18,7 @@ func (e *Engine) run(ctx context.Context) error {
 	if err := e.catalog.load(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(e.restoreCounts(ctx), e.loadHot(ctx)); err != nil {
+	if err := errors.Join(e.restoreCounts(ctx), e.rememberHot(ctx), e.loadHot(ctx)); err != nil {
 		return err
 	}
 	if err := errors.Join(e.settleMoves(ctx), e.settleDrops(ctx)); err != nil {

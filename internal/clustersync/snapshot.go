@@ -38,6 +38,12 @@ func (e *Engine) limits() Limits {
 	if l.PartBytes <= 0 {
 		l.PartBytes = usual.PartBytes
 	}
+	if l.RandomBytes <= 0 {
+		l.RandomBytes = usual.RandomBytes
+	}
+	if l.SpoolRecords <= 0 {
+		l.SpoolRecords = usual.SpoolRecords
+	}
 	return l
 }
 
@@ -47,7 +53,11 @@ func (e *Engine) snapshot() Snapshot {
 		Phase: rec.Phase, CanWrite: rec.CanWrite, Resume: rec.CRUD, Applied: rec.CRUD, Events: e.stats.events(),
 		Warnings: rec.Warnings, BlockedSource: rec.BlockSource, BlockedDest: rec.BlockDestination, PhaseTransitions: rec.PhaseTransitions,
 	}
-	if rec.CRUD.Zero() {
+	switch {
+	case !rec.CRUD.Zero():
+	case !rec.Spool.At.Zero():
+		s.Resume = rec.Spool.At
+	default:
 		s.Resume = rec.T0
 	}
 	s.Copy, s.Namespaces = e.stats.copyCounts()

@@ -16,6 +16,42 @@ type stats struct {
 	copy  CopyCounts
 	parts map[string]*NamespaceProgress // by mapping
 	over  bool
+
+	workers []int64 // events that each writer of changes has applied
+}
+
+// beginApply counts anew how changes are spread over so many writers.
+func (s *stats) beginApply(workers int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.workers = make([]int64, workers)
+}
+
+// appliedBy counts events that a writer has applied.
+func (s *stats) appliedBy(worker, n int) {
+	s.applied.Add(int64(n))
+	s.crud.Add(int64(n))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if worker < len(s.workers) {
+		s.workers[worker] += int64(n)
+	}
+}
+
+// spread is how unevenly the writers are busy: what the busiest has applied less what the idlest has, as a part of what one has on average. nil: nothing
+// is applied.
+func (s *stats) spread() *float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sum int64
+	for _, n := range s.workers {
+		sum += n
+	}
+	if sum == 0 {
+		return nil
+	}
+	most, least := slices.Max(s.workers), slices.Min(s.workers)
+	return new(float64(most-least) / (float64(sum) / float64(len(s.workers))))
 }
 
 // statsRecord is the record in statistics.
@@ -137,5 +173,6 @@ func (s *stats) events() EventCounts {
 	return EventCounts{
 		Read: s.read.Load(), ReadBytes: s.readBytes.Load(), Applied: s.applied.Load(), CRUD: s.crud.Load(), DDL: s.ddl.Load(),
 		DuplicateKeys: s.duplicates.Load(), Refetchs: s.refetches.Load(), Retries: s.retries.Load(), IndexesCreated: s.indexes.Load(),
+		Spread: s.spread(),
 	}
 }

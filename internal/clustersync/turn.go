@@ -39,7 +39,7 @@ func (c *Control) checkReverse(ctx context.Context, infos [2]Info) error {
 	err := c.reversal().Check(ctx)
 	switch {
 	case err == nil:
-		return nil
+		return c.checkIndexFormats(ctx, c.cfg.Clusters[from], labelOf(from))
 	case errors.Is(err, ErrHistoryLost):
 		return Errorf(OplogRollover, "the changes since the commit are not in the history of %s any more: %w", labelOf(to), err)
 	case NameOf(err) == MigrationFailed:

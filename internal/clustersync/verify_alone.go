@@ -104,6 +104,9 @@ func (a *alone) pairs(ctx context.Context) ([]Pair, error) {
 		if a.opts.Include != nil && !a.opts.Include(c.Namespace) {
 			continue
 		}
+		if c.Unmappable != nil {
+			return nil, fmt.Errorf("list the source: %w", c.Unmappable)
+		}
 		to, ok := c.Namespace, true
 		if a.opts.Map != nil {
 			to, ok = a.opts.Map(c.Namespace)

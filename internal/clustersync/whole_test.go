@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -178,4 +179,33 @@ func TestDryRun(t *testing.T) {
 	if err != nil || len(report.Refused) != 1 || report.Refused[0].Name != clustersync.InvalidOption {
 		t.Errorf("%+v, %v", report, err)
 	}
+}
+
+// The metrics of a run with a real engine: those that only it can tell, and the machine's where it tells them.
+func TestMetricsOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := wholeRig(t)
+		ns := clustertest.NS("shop", "orders")
+		for i := range 50 {
+			must(t, r.servers[0].User().Insert(ns, bson.D{{Key: "_id", Value: i}}))
+		}
+		r.start()
+		r.mustPost("start")
+		r.await("canCommit", is("canCommit", true))
+		must(t, r.servers[0].User().Delete(ns, 7))
+		<-time.After(30 * time.Second)
+		m := r.do("GET", "/metrics", "").raw
+		wanted := []string{"mongosync_bulk_inserter_docs_per_batch_count 1\n", "mongosync_bulk_inserter_docs_per_batch_sum 50\n", "mongosync_cea_spread_disparity "}
+		if runtime.GOOS == "linux" {
+			wanted = append(wanted, "mongosync_host_memory_percent_used ")
+		}
+		for _, want := range wanted {
+			if !strings.Contains(m, "\n"+want) {
+				t.Errorf("no %q in %s", want, m)
+			}
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -22,8 +22,9 @@ const (
 
 // worker applies the events of its documents.
 type worker struct {
-	a     *applier
-	queue chan queued
+	a      *applier
+	number int
+	queue  chan queued
 
 	// parked are changes that a unique index has refused: the value has moved from one document to another, and the other one's change is
 	// yet to be applied. They hold the checkpoint back, but no other events.
@@ -38,8 +39,8 @@ type parkedChange struct {
 	due    time.Time
 }
 
-func newWorker(a *applier) *worker {
-	return &worker{a: a, queue: make(chan queued, workerQueue), parked: map[parkedKey]*parkedChange{}}
+func newWorker(a *applier, number int) *worker {
+	return &worker{a: a, number: number, queue: make(chan queued, workerQueue), parked: map[parkedKey]*parkedChange{}}
 }
 
 // run applies events until the queue is closed and empty.
@@ -119,8 +120,7 @@ func (w *worker) applyBatch(ctx context.Context, batch []queued) error {
 	for _, q := range batch {
 		w.a.budget.Release(min(int64(q.event.Bytes), w.a.most))
 	}
-	w.a.e.stats.applied.Add(int64(len(batch)))
-	w.a.e.stats.crud.Add(int64(len(batch)))
+	w.a.e.stats.appliedBy(w.number, len(batch))
 	w.a.flying.add(-len(batch))
 	return nil
 }

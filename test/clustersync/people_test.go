@@ -17,6 +17,7 @@ import (
 
 var (
 	docs     = flag.Int("docs", 600, "documents loaded before the sync starts")
+	spool    = flag.Bool("spool", false, "the sync keeps in its records what changes during the copy, whatever the source remembers")
 	kills    = flag.Int("kills", 1, "how often the sync is killed, there and back")
 	life     = flag.Duration("life", 1500*time.Millisecond, "how long the sync is at work, at most, before it is killed")
 	seed     = flag.Uint64("seed", 1, "of what happens at random")

@@ -57,7 +57,7 @@ func (w *whole) run() {
 	fill(w.t, w.a, *docs)
 	w.t.Logf("%d documents loaded in %s", *docs, since(began))
 	writers := gather(w.t, w.a, *seed)
-	w.s = newSyncer(w.t, w.a.uri(), w.b.uri())
+	w.s = newSyncer(w.t, w.a.uri(), w.b.uri(), spoolArgs()...)
 	w.s.awaitProgress("state IDLE", inState("IDLE"))
 	w.s.post("start", startBody(true))
 	w.migrate(w.a, w.b, writers, (*kills+1)/2)
@@ -85,6 +85,14 @@ func (w *whole) run() {
 		w.t.Errorf("the sync process ended with %d:\n%s", code, w.s.log)
 	}
 	w.t.Logf("there and back in %s", since(began))
+}
+
+// spoolArgs are the flags that have changes kept during the copy.
+func spoolArgs() []string {
+	if !*spool {
+		return nil
+	}
+	return []string{"--oplogRolloverResilienceIntervalSeconds", "1"}
 }
 
 // try is one write of a user.

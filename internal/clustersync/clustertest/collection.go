@@ -22,7 +22,8 @@ func (c *collection) put(d clustersync.Document) error {
 		c.docs[place] = d
 		return nil
 	}
-	c.where[d.Key.ID] = len(c.docs)
+	c.last++
+	c.where[d.Key.ID], c.numbers[d.Key.ID] = len(c.docs), c.last
 	c.docs = append(c.docs, d)
 	c.trim()
 	return nil

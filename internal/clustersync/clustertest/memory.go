@@ -35,8 +35,12 @@ type Options struct {
 	// NoIndexChanges has ModifyIndex and Modify answer ErrUnsupported.
 	NoIndexChanges bool
 	NoDelta        bool
+	NoKeyOrder     bool // RandomKeys answers ErrUnsupported
 	NoRename       bool // Rename answers ErrUnsupported, as with tidegate
 	NoBlock        bool // BlockWrites answers ErrUnsupported
+	// OldIndexes has OldUniqueIndexes find these, and Unchecked nodes it could not look at.
+	OldIndexes []clustersync.OldIndex
+	Unchecked  []string
 	// Info changes what Inspect says.
 	Info func(*clustersync.Info)
 }
@@ -71,6 +75,7 @@ type server struct {
 	changed     chan struct{}  // closed and made anew with each of them
 	blocked     bool
 	uuids       int
+	lives       int64 // places of natural reads count in one of them
 	metadata    metadata
 }
 
@@ -89,6 +94,9 @@ type collection struct {
 	indexes []bson.Raw
 	docs    []clustersync.Document
 	where   map[string]int // key's ID → place in docs
+
+	numbers map[string]int64 // key's ID → number of its record, which grows with each insertion
+	last    int64
 }
 
 func (s *server) now() bson.Timestamp {
@@ -133,7 +141,7 @@ func (s *server) position(seq int64, t bson.Timestamp) clustersync.Position {
 
 func (s *server) newCollection(c clustersync.Collection) *collection {
 	s.uuids++
-	out := &collection{view: c.Type == clustersync.View, options: c.Options, capped: c.Capped, where: map[string]int{}}
+	out := &collection{view: c.Type == clustersync.View, options: c.Options, capped: c.Capped, where: map[string]int{}, numbers: map[string]int64{}}
 	if capped, ok := c.Options.Lookup("capped").BooleanOK(); ok && capped {
 		out.capped = true
 	}
@@ -205,6 +213,19 @@ func (m *Memory) Inspect(ctx context.Context) (clustersync.Info, error) {
 		s.opts.Info(&info)
 	}
 	return info, nil
+}
+
+// OldUniqueIndexes implements clustersync.IndexFormats: those of the options that it is asked about.
+func (m *Memory) OldUniqueIndexes(ctx context.Context, unique map[clustersync.Namespace][]string) (old []clustersync.OldIndex, unchecked []string, err error) {
+	if _, err := m.begin(ctx, Call{Name: "OldUniqueIndexes"}); err != nil {
+		return nil, nil, err
+	}
+	for _, x := range m.server.opts.OldIndexes {
+		if slices.Contains(unique[x.Namespace], x.Index) {
+			old = append(old, x)
+		}
+	}
+	return old, m.server.opts.Unchecked, nil
 }
 
 // Ping implements clustersync.Cluster.

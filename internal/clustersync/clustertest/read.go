@@ -2,6 +2,7 @@ package clustertest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -155,22 +156,28 @@ func idOf(key bson.Raw) bson.RawValue { return key.Lookup("_id") }
 func (m *Memory) Read(ctx context.Context, ref clustersync.Ref, r clustersync.Range, opts clustersync.ReadOptions,
 	fn func([]clustersync.Document) error) error {
 	var after bson.Raw // the last key given
-	place := 0         // for natural order
+	place, err := m.resume(opts.Resume)
+	if err != nil {
+		return err
+	}
 	for {
 		eff, err := m.begin(ctx, Call{Name: "Read", Namespace: ref.Namespace, Items: opts.BatchDocs})
 		if err != nil {
 			return err
 		}
-		docs, err := m.batch(ref, r, opts, after, place)
+		docs, numbers, err := m.batch(ref, r, opts, after, place)
 		if err != nil {
 			return err
 		}
 		more := len(docs) > 0
 		docs = docs[:eff.cut(len(docs))]
 		if len(docs) > 0 {
-			after, place = docs[len(docs)-1].Key.Raw, place+len(docs)
+			after, place = docs[len(docs)-1].Key.Raw, numbers[len(docs)-1]
 			if err := fn(docs); err != nil {
 				return err
+			}
+			if opts.Natural && opts.Place != nil {
+				opts.Place(marshal(bson.D{{Key: "record", Value: place}, {Key: "life", Value: m.server.life()}}))
 			}
 		}
 		if eff.lost != nil || !more {
@@ -179,21 +186,61 @@ func (m *Memory) Read(ctx context.Context, ref clustersync.Ref, r clustersync.Ra
 	}
 }
 
-func (m *Memory) batch(ref clustersync.Ref, r clustersync.Range, opts clustersync.ReadOptions, after bson.Raw, place int,
-) ([]clustersync.Document, error) {
+// resume reads the place of a natural read.
+func (m *Memory) resume(place bson.Raw) (int64, error) {
+	if place == nil {
+		return 0, nil
+	}
+	if life, _ := place.Lookup("life").AsInt64OK(); life != m.server.life() {
+		return 0, clustersync.ErrPlaceLost
+	}
+	n, _ := place.Lookup("record").AsInt64OK()
+	return n, nil
+}
+
+func (s *server) life() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lives
+}
+
+// RandomKeys implements clustersync.KeyOrder: it compares all documents.
+func (m *Memory) RandomKeys(ctx context.Context, coll clustersync.Collection) (bool, error) {
+	if _, err := m.begin(ctx, Call{Name: "RandomKeys", Namespace: coll.Namespace}); err != nil {
+		return false, err
+	}
+	if m.server.opts.NoKeyOrder {
+		return false, fmt.Errorf("compare keys: %w", clustersync.ErrUnsupported)
+	}
+	m.server.mu.Lock()
+	defer m.server.mu.Unlock()
+	_, c := m.server.find(coll.Ref)
+	if c == nil {
+		return false, clustersync.ErrGone
+	}
+	up := 0
+	for i := range len(c.docs) - 1 {
+		if compareIDs(idOf(c.docs[i].Key.Raw), idOf(c.docs[i+1].Key.Raw)) < 0 {
+			up++
+		}
+	}
+	return up*4 > len(c.docs) && up*4 < 3*len(c.docs), nil
+}
+
+func (m *Memory) batch(ref clustersync.Ref, r clustersync.Range, opts clustersync.ReadOptions, after bson.Raw, place int64,
+) (out []clustersync.Document, numbers []int64, err error) {
 	m.server.mu.Lock()
 	defer m.server.mu.Unlock()
 	_, c := m.server.find(ref)
 	if c == nil {
-		return nil, clustersync.ErrGone
+		return nil, nil, clustersync.ErrGone
 	}
 	var docs []clustersync.Document
 	if opts.Natural {
-		docs = c.docs[min(place, len(c.docs)):]
+		docs = slices.DeleteFunc(slices.Clone(c.docs), func(d clustersync.Document) bool { return c.numbers[d.Key.ID] <= place })
 	} else {
 		docs = c.sorted()
 	}
-	var out []clustersync.Document
 	bytes := 0
 	for _, d := range docs {
 		id := idOf(d.Key.Raw)
@@ -205,9 +252,9 @@ func (m *Memory) batch(ref clustersync.Ref, r clustersync.Range, opts clustersyn
 		if full && len(out) > 0 {
 			break
 		}
-		out, bytes = append(out, clone(d)), bytes+len(d.Body)
+		out, numbers, bytes = append(out, clone(d)), append(numbers, c.numbers[d.Key.ID]), bytes+len(d.Body)
 	}
-	return out, nil
+	return out, numbers, nil
 }
 
 // clone copies a document, which the caller may keep and change.

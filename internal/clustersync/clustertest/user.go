@@ -163,6 +163,13 @@ func (u *User) Forget() {
 	u.server.history, u.server.forgotten = nil, u.server.seq
 }
 
+// LosePlaces has places of natural reads count no more, as when another node takes over.
+func (u *User) LosePlaces() {
+	u.server.mu.Lock()
+	defer u.server.mu.Unlock()
+	u.server.lives++
+}
+
 // Docs returns the bodies of a collection in the order of their keys.
 func (u *User) Docs(ns clustersync.Namespace) []bson.Raw {
 	u.server.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -300,9 +301,8 @@ func TestMixedLosses(t *testing.T) {
 		t.Errorf("a document that cannot be mapped: %v", err)
 	}
 	p.rig.must("PUT", "/odd$name/", `{}`)
-	if _, err := p.g.List(t.Context()); !errors.Is(err, clustersync.ErrUnmappable) || !strings.Contains(err.Error(), "odd$name") {
-		t.Errorf("a name that cannot be mapped: %v", err)
-	}
+	p.oddName()
+	p.oddEvents()
 	refused, err := p.g.CreateIndexes(t.Context(), ns("db", "_default"), []bson.Raw{clustertestIndex})
 	again, err2 := p.g.CreateIndexes(t.Context(), ns("db", "_default"), []bson.Raw{clustertestIndex})
 	if err != nil || err2 != nil || len(refused) != 1 || refused[0].Name != "x_1" || len(again) != 1 {
@@ -310,6 +310,67 @@ func TestMixedLosses(t *testing.T) {
 	}
 	if err := p.g.Rename(t.Context(), ns("db", "_default"), ns("db", "x")); !errors.Is(err, clustersync.ErrUnsupported) {
 		t.Errorf("rename: %v", err)
+	}
+}
+
+// oddName: a name that cannot be mapped is listed as such, and is refused only where it is synced.
+func (p *pair) oddName() {
+	t := p.t
+	all, err := p.g.List(t.Context())
+	i := slices.IndexFunc(all, func(c clustersync.Collection) bool { return c.Unmappable != nil })
+	if err != nil || i < 0 || !errors.Is(all[i].Unmappable, clustersync.ErrUnmappable) || all[i].Database != "odd$name" {
+		t.Fatalf("a name that cannot be mapped: %v, %v", all, err)
+	}
+	for include, fails := range map[string]bool{`[{"database":"db"}]`: false, `[{"databaseRegex":{"pattern":"."}}]`: true} {
+		req, err := clustersync.ParseStart([]byte(`{"source":"cluster0","destination":"cluster1","includeNamespaces":` + include + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := clustersync.DryRun(t.Context(), [2]clustersync.Cluster{p.g, p.m}, req, clustersync.Environment{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := slices.ContainsFunc(report.Refused, func(r clustersync.Refusal) bool { return strings.Contains(r.Text, "odd$name") })
+		if refused != fails {
+			t.Errorf("%s: refused %+v", include, report.Refused)
+		}
+	}
+}
+
+// oddEvents: changes that cannot be written down do not end a stream of which they may be no affair.
+func (p *pair) oddEvents() {
+	t := p.t
+	from, err := p.g.Mark(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.rig.must("PUT", "/odd$name/x", `{"n":1}`)
+	p.rig.must("PUT", "/db/reserved2", `{"~_id":"wrong"}`)
+	p.rig.must("PUT", "/db/fine", `{"n":1}`)
+	to, err := p.g.Mark(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := p.g.Changes(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	for at := from; !p.g.Reached(at, to); {
+		var events []clustersync.Event
+		if events, at, err = stream.Next(t.Context(), time.Second); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events {
+			if !e.DDL() {
+				seen = append(seen, fmt.Sprintf("%s %v", e.Ref.Database, e.Doc.Body != nil))
+			}
+		}
+	}
+	slices.Sort(seen)
+	seen = slices.Compact(seen)
+	if want := []string{"db false", "odd$name false"}; !slices.Equal(seen, want) {
+		t.Errorf("events %q, want %q", seen, want)
 	}
 }
 

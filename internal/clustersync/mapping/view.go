@@ -71,19 +71,20 @@ func (v *view) outer(ns clustersync.Namespace) (clustersync.Namespace, error) {
 	return namespace(ns, clustersync.Tidegate, clustersync.MongoDB)
 }
 
-// List leaves options out: they mean nothing to MongoDB. All names that have no counterpart are in the error.
+// List leaves options out: they mean nothing to MongoDB. Names that have no counterpart are the filter's affair: they may not be synced at all.
 func (v *view) List(ctx context.Context) ([]clustersync.Collection, error) {
 	all, err := v.Cluster.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var faults []error
 	for i := range all {
-		all[i].Namespace, err = v.outer(all[i].Namespace)
+		outer, err := v.outer(all[i].Namespace)
+		if all[i].Unmappable = err; err == nil {
+			all[i].Namespace = outer
+		}
 		all[i].Options = nil
-		faults = append(faults, err)
 	}
-	return all, errors.Join(faults...)
+	return all, nil
 }
 
 func (v *view) Partition(ctx context.Context, c clustersync.Collection, targetBytes int64) ([]clustersync.Range, error) {
@@ -320,24 +321,38 @@ func (s *viewStream) Next(ctx context.Context, wait time.Duration) ([]clustersyn
 	return events, at, nil
 }
 
-func (v *view) event(e *clustersync.Event) (err error) {
-	if e.Ref.Namespace, err = v.outer(e.Ref.Namespace); err != nil {
-		return err
+// event writes an event down as MongoDB does. What cannot be written down may be none of the sync's affair: a collection is left under its own name,
+// and a document is only said to be touched, so that it is refused when it is fetched.
+func (v *view) event(e *clustersync.Event) error {
+	outer, nameless := v.outer(e.Ref.Namespace)
+	if nameless == nil {
+		e.Ref.Namespace = outer
 	}
 	if e.Op == clustersync.OpCreate {
-		e.Collection.Namespace, e.Collection.Options = e.Ref.Namespace, nil
+		e.Collection.Namespace, e.Collection.Options, e.Collection.Unmappable = e.Ref.Namespace, nil, nameless
 	}
-	if e.DDL() {
+	if e.DDL() || nameless != nil {
 		return nil
 	}
-	body := e.Doc.Body
-	if body != nil {
-		if e.Doc, err = v.document(e.Ref.Namespace, e.Doc); err != nil || e.Doc.Body != nil {
+	if e.Doc.Body != nil {
+		converted, err := v.document(e.Ref.Namespace, e.Doc)
+		switch {
+		case err == nil && converted.Body != nil:
+			e.Doc = converted
+			return nil
+		case err == nil:
+			return unmappable("", "an event with a document that is deleted")
+		case !errors.Is(err, clustersync.ErrUnmappable):
 			return err
 		}
-		return unmappable("", "an event with a document that is deleted")
+		e.Op, e.Doc.Body = clustersync.OpTouched, nil
 	}
 	e.Doc.Format = clustersync.MongoDB
-	e.Doc.Key, err = outerKey(e.Doc.Key)
-	return err
+	key, err := outerKey(e.Doc.Key)
+	if err == nil {
+		e.Doc.Key = key
+	} else if !errors.Is(err, clustersync.ErrUnmappable) {
+		return err
+	}
+	return nil
 }

@@ -31,6 +31,7 @@ type capabilities struct {
 	emptyTimestamp bool // bypassEmptyTsReplacement
 	scans          bool // for $in, updates and upserts it reads the whole collection (spec §23.5)
 	sharded        bool
+	sessions       bool
 	setName        string
 	hosts          []string
 	wire           int32
@@ -76,11 +77,13 @@ func (c *Cluster) readHello(ctx context.Context, caps *capabilities) error {
 		Hosts   []string `bson:"hosts"`
 		Msg     string   `bson:"msg"`
 		Wire    int32    `bson:"maxWireVersion"`
+		Session *int32   `bson:"logicalSessionTimeoutMinutes"`
 	}
 	if err := bson.Unmarshal(raw, &hello); err != nil {
 		return c.failed("say hello", err)
 	}
 	caps.setName, caps.hosts, caps.wire, caps.sharded = hello.SetName, hello.Hosts, hello.Wire, hello.Msg == "isdbgrid"
+	caps.sessions = hello.Session != nil
 	return nil
 }
 

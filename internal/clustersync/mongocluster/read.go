@@ -38,6 +38,11 @@ func (c *Cluster) Read(ctx context.Context, ref clustersync.Ref, r clustersync.R
 	if err := rd.locate(ctx); err != nil {
 		return err
 	}
+	if opts.Natural && opts.Place != nil && !caps.sharded && caps.setName != "" {
+		if err := rd.readNatural(ctx, caps.sessions); !errors.Is(err, errNoPlaces) {
+			return err
+		}
+	}
 	return rd.run(ctx)
 }
 

@@ -14,16 +14,22 @@ func (c *call) hello() (bson.Raw, error) {
 		c.who.app, _ = app.(string)
 	}
 	o := c.s.opts
-	host := strings.TrimSuffix(strings.TrimPrefix(c.s.URI, "mongodb://"), "/")
+	host := c.s.host()
 	d := bson.D{{Key: "ismaster", Value: true}, {Key: "isWritablePrimary", Value: true}, {Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48_000_000)},
 		{Key: "maxWriteBatchSize", Value: int32(100_000)}, {Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: cmp.Or(o.Wire, 25)}, {Key: "readOnly", Value: false}}
 	switch {
 	case o.Sharded:
 		d = append(d, bson.E{Key: "msg", Value: "isdbgrid"})
 	case !o.Standalone:
-		d = append(d, bson.E{Key: "setName", Value: cmp.Or(o.SetName, "fake")}, bson.E{Key: "hosts", Value: bson.A{host}}, bson.E{Key: "primary", Value: host}, bson.E{Key: "me", Value: host}, bson.E{Key: "setVersion", Value: int32(1)})
+		d = append(d, bson.E{Key: "setName", Value: cmp.Or(o.SetName, "fake")}, bson.E{Key: "hosts", Value: bson.A{host}}, bson.E{Key: "primary", Value: host}, bson.E{Key: "me", Value: host}, bson.E{Key: "setVersion", Value: int32(1)},
+			bson.E{Key: "electionId", Value: c.s.opts.Election})
 	}
 	return success(d...), nil
+}
+
+// host is where the server listens.
+func (s *Server) host() string {
+	return strings.TrimSuffix(strings.TrimPrefix(s.URI, "mongodb://"), "/")
 }
 
 func (c *call) ping() (bson.Raw, error) { return success(), nil }
@@ -82,7 +88,11 @@ func (c *call) listShards() (bson.Raw, error) {
 	}
 	var shards bson.A
 	for i := range c.s.opts.Shards {
-		shards = append(shards, bson.D{{Key: "_id", Value: fmt.Sprintf("shard%d", i)}, {Key: "host", Value: fmt.Sprintf("rs%d/host%d:27018", i, i)}, {Key: "state", Value: int32(1)}})
+		host := fmt.Sprintf("rs%d/host%d:27018", i, i)
+		if i < len(c.s.opts.ShardHosts) {
+			host = c.s.opts.ShardHosts[i]
+		}
+		shards = append(shards, bson.D{{Key: "_id", Value: fmt.Sprintf("shard%d", i)}, {Key: "host", Value: host}, {Key: "state", Value: int32(1)}})
 	}
 	return success(bson.E{Key: "shards", Value: shards}), nil
 }
@@ -104,7 +114,12 @@ func (c *call) balancerStatus() (bson.Raw, error) {
 
 func (c *call) replSetConfig() (bson.Raw, error) {
 	id, _ := bson.ObjectIDFromHex("65a000000000000000000001")
-	return success(bson.E{Key: "config", Value: bson.D{{Key: "settings", Value: bson.D{{Key: "replicaSetId", Value: id}}}}}), nil
+	members := bson.A{bson.D{{Key: "_id", Value: int32(0)}, {Key: "host", Value: c.s.host()}}}
+	for i, host := range c.s.opts.Members {
+		members = append(members, bson.D{{Key: "_id", Value: int32(i + 1)}, {Key: "host", Value: host}, {Key: "hidden", Value: true}})
+	}
+	members = append(members, bson.D{{Key: "_id", Value: int32(len(members))}, {Key: "host", Value: "arbiter:27017"}, {Key: "arbiterOnly", Value: true}})
+	return success(bson.E{Key: "config", Value: bson.D{{Key: "members", Value: members}, {Key: "settings", Value: bson.D{{Key: "replicaSetId", Value: id}}}}}), nil
 }
 
 func (c *call) dbStats() (bson.Raw, error) {
@@ -121,5 +136,16 @@ func (c *call) collStats() (bson.Raw, error) {
 			}
 		}
 	}
-	return success(bson.E{Key: "count", Value: count}, bson.E{Key: "size", Value: size}), nil
+	details := bson.D{}
+	for name, format := range c.s.opts.Formats {
+		details = append(details, bson.E{Key: name, Value: bson.D{{Key: "metadata", Value: bson.D{{Key: "formatVersion", Value: format}}}}})
+	}
+	return success(bson.E{Key: "count", Value: count}, bson.E{Key: "size", Value: size}, bson.E{Key: "indexDetails", Value: details}), nil
+}
+
+func (c *call) validate() (bson.Raw, error) {
+	if c.coll() == nil {
+		return nil, c.missing(c.text("validate"))
+	}
+	return success(bson.E{Key: "valid", Value: true}, bson.E{Key: "warnings", Value: c.s.opts.Warnings}, bson.E{Key: "errors", Value: bson.A{}}), nil
 }

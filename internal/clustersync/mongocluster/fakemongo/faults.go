@@ -3,6 +3,8 @@ package fakemongo
 import (
 	"context"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // Fault decides what happens to a call: the n-th of that command, counted from 1. It is called with the server locked.
@@ -61,6 +63,9 @@ func (s *Server) Forget() {
 	s.state.floor = s.state.clock
 	s.state.note()
 }
+
+// Elect has the server be made the primary once more. To be called by a [Fault], which holds the lock.
+func (s *Server) Elect(election bson.ObjectID) { s.opts.Election = election }
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

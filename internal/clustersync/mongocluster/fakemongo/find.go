@@ -15,9 +15,10 @@ const defaultBatch = 101
 
 // cursor is a cursor with what it has still to give; of a change stream it is the place where that stream is.
 type cursor struct {
-	rest   []bson.Raw
-	ns     string
-	stream *stream
+	rest    []bson.Raw
+	ns      string
+	stream  *stream
+	records func(bson.Raw) int64 // of a natural read whose places are told
 }
 
 // find reads a collection, local.oplog.rs or a little of config.
@@ -27,6 +28,9 @@ func (c *call) find() (bson.Raw, error) {
 		return refused, nil
 	}
 	docs, err := c.selected(name)
+	if err == nil {
+		docs, err = c.resumed(docs, name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +47,49 @@ func (c *call) find() (bson.Raw, error) {
 	if limit := integer(get(c.cmd, "limit")); limit > 0 && int64(len(out)) > limit {
 		out = out[:limit]
 	}
+	if truthy(get(c.cmd, "showRecordId")) && !c.s.opts.Lacks["showRecordId"] {
+		for i, doc := range out {
+			out[i] = extend(doc, bson.E{Key: "$recordId", Value: c.record(name, doc)})
+		}
+	}
 	return c.cursor(out, name), nil
+}
+
+// record is the number of a document's record.
+func (c *call) record(name string, doc bson.Raw) int64 {
+	if coll := c.s.state.coll(c.db, name); coll != nil {
+		return int64(coll.byKey[keyText(idOf(doc))]) + 1
+	}
+	return 0
+}
+
+// resumed leaves out what is not behind the record to resume after, which must be there.
+func (c *call) resumed(docs []bson.Raw, name string) ([]bson.Raw, error) {
+	after := c.doc("$_resumeAfter")
+	if get(c.cmd, "$_requestResumeToken") != nil && c.s.opts.Lacks["$_requestResumeToken"] {
+		return nil, refuse(40415, "BSON field 'find.$_requestResumeToken' is an unknown field.")
+	}
+	if after == nil {
+		return docs, nil
+	}
+	for i, doc := range docs {
+		if c.record(name, doc) == integer(get(after, "$recordId")) {
+			return docs[i+1:], nil
+		}
+	}
+	return nil, refuse(211, "the recordId from which we are attempting to resume no longer exists")
+}
+
+// place is where a batch of a natural read ends.
+func (cur *cursor) place(batch bson.A) []bson.E {
+	if cur.records == nil {
+		return nil
+	}
+	var last any
+	if n := len(batch); n > 0 {
+		last = cur.records(batch[n-1].(bson.Raw))
+	}
+	return []bson.E{{Key: "postBatchResumeToken", Value: bson.D{{Key: "$recordId", Value: last}}}}
 }
 
 // selected returns the documents in their order, within min and max.
@@ -126,8 +172,12 @@ func (c *call) cursor(docs []bson.Raw, name string) bson.Raw {
 		}
 	}
 	first, rest := c.s.take(docs, size)
-	ns := c.db + "." + name
-	return success(bson.E{Key: "cursor", Value: bson.D{{Key: "firstBatch", Value: first}, {Key: "id", Value: c.s.keep(&cursor{rest: rest, ns: ns}, len(rest) > 0)}, {Key: "ns", Value: ns}}})
+	cur := &cursor{rest: rest, ns: c.db + "." + name}
+	if get(c.cmd, "$_requestResumeToken") != nil && !c.s.opts.Ignores["$_requestResumeToken"] {
+		cur.records = func(doc bson.Raw) int64 { return c.record(name, doc) }
+	}
+	reply := bson.D{{Key: "firstBatch", Value: first}, {Key: "id", Value: c.s.keep(cur, len(rest) > 0)}, {Key: "ns", Value: cur.ns}}
+	return success(bson.E{Key: "cursor", Value: append(reply, cur.place(first)...)})
 }
 
 // take cuts a batch off, by number and bytes.
@@ -169,12 +219,13 @@ func (c *call) getMore(ctx context.Context) (bson.Raw, error) {
 		}
 		if cur.stream == nil {
 			first, rest := c.s.take(cur.rest, size)
+			place := cur.place(first)
 			if cur.rest = rest; len(rest) == 0 {
 				delete(c.s.cursors, id)
 				id = 0
 			}
 			c.s.mu.Unlock()
-			return success(bson.E{Key: "cursor", Value: bson.D{{Key: "nextBatch", Value: first}, {Key: "id", Value: id}, {Key: "ns", Value: cur.ns}}}), nil
+			return success(bson.E{Key: "cursor", Value: append(bson.D{{Key: "nextBatch", Value: first}, {Key: "id", Value: id}, {Key: "ns", Value: cur.ns}}, place...)}), nil
 		}
 		batch, err := cur.stream.next(c.s, size)
 		token := cur.stream.token()

@@ -30,6 +30,12 @@ type Options struct {
 	ShardKeys  map[string]bson.D
 	Balancer   string // mode; "off" if empty
 	MaxReply   int    // bytes of a batch; 16 MB if 0
+
+	Election   bson.ObjectID    // that made it the primary
+	Members    []string         // of the replica set, besides itself
+	ShardHosts []string         // as listShards gives them, in place of invented ones
+	Formats    map[string]int32 // of indexes, by name, as $collStats tells them
+	Warnings   []string         // of validate
 }
 
 // BypassApp is the application name whose connections bypass the write block.
