@@ -235,6 +235,7 @@ func (o *clusterSyncOptions) control(p clusterPair, log *slog.Logger) clustersyn
 		Clusters: p.clusters,
 		Settings: clustersync.Settings{
 			Limits: o.limits(clustersync.DefaultLoadLevel), HotDocs: o.hot, DisableVerification: o.disableVerification, Spool: o.spool(),
+			MassDelete: clustersync.MassDelete{Percent: o.massDeletePercent, Documents: clustersync.DefaultMassDocuments},
 		},
 		PreExisting: o.limits(clustersync.PreExistingLoadLevel),
 		Environment: o.environment(),

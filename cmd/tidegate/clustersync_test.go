@@ -53,6 +53,7 @@ func TestClusterSyncArguments(t *testing.T) {
 		{with("--changeSource", "magic"), "--changeSource"},
 		{with("--copyWorkers", "-1"), "--copyWorkers"},
 		{with("--batchBytes", "1"), "--batchBytes"},
+		{with("--massDeletePercent", "101"), "--massDeletePercent"},
 		{with("--oplogRolloverResilienceIntervalSeconds", "-2"), "--oplogRolloverResilienceIntervalSeconds"},
 		{with("--hotDocIDs", "{}"), "--hotDocIDs"},
 		{with("--hotDocIDs", `{"database":"a","collection":"b","ids":[{"x":1}]}`), "--hotDocIDs"},
@@ -131,8 +132,12 @@ func TestClusterSyncSpool(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := o.control(clusterPair{}, discard()).Settings.Spool; got != want {
+		settings := o.control(clusterPair{}, discard()).Settings
+		if got := settings.Spool; got != want {
 			t.Errorf("%s: %s, want %s", value, got, want)
+		}
+		if m := settings.MassDelete; m.Percent != 50 || m.Documents != 10_000 {
+			t.Errorf("by default: %+v", m)
 		}
 	}
 }

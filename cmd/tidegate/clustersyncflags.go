@@ -44,6 +44,7 @@ type clusterSyncOptions struct {
 	applyWorkers        int
 	batchDocs           int
 	batchBytes          int
+	massDeletePercent   int // 0: never
 	resilience          int // -1: by itself; 0: never; more: always
 	dryRun              bool
 	request             string
@@ -85,6 +86,8 @@ func (o *clusterSyncOptions) syncFlags(std stdio) *flag.FlagSet {
 	fs.IntVar(&o.applyWorkers, "applyWorkers", 0, "writers of changes (default: by loadLevel)")
 	fs.IntVar(&o.batchDocs, "batchDocs", clustersync.DefaultBatchDocs, "documents in one write")
 	fs.IntVar(&o.batchBytes, "batchBytes", clustersync.DefaultBatchBytes, "bytes in one write")
+	fs.IntVar(&o.massDeletePercent, "massDeletePercent", clustersync.DefaultMassPercent,
+		"`percent` of a collection's documents that may be deleted within ten minutes; beyond, the sync pauses and waits for /resume. 0: it never does")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print what would be copied, skipped and refused, and write nothing")
 	fs.StringVar(&o.request, "request", defaultRequest, "with --dry-run: the `body` that /start would get")
 	fs.BoolVar(&o.version, "version", false, "print the version")
@@ -229,6 +232,8 @@ func (o *clusterSyncOptions) check() error {
 		return usageErrorf("--copyWorkers and --applyWorkers must be 1 to %d", clustersync.MaxWorkers)
 	case !between(o.batchDocs, 1, clustersync.MaxBatchDocs):
 		return usageErrorf("--batchDocs must be 1 to %d", clustersync.MaxBatchDocs)
+	case !between(o.massDeletePercent, 0, 100):
+		return usageErrorf("--massDeletePercent must be 0 to 100")
 	case o.resilience < -1:
 		return usageErrorf("--oplogRolloverResilienceIntervalSeconds must be -1, 0 or more")
 	case !between(o.batchBytes, 1024, clustersync.MaxBatchBytes):

@@ -16,9 +16,17 @@ const maxCommitRounds = 10
 
 // startCommit persists the state and wakes Run.
 func (e *Engine) startCommit(ctx context.Context) error {
-	err := e.update(ctx, func(r *Resume) { r.State, r.CommitStep = job.SyncCommitting.String(), CommitStarted })
+	paused := false // by itself, see pauseForDeletes
+	err := e.update(ctx, func(r *Resume) {
+		if paused = r.Mass.Asked; !paused {
+			r.State, r.CommitStep = job.SyncCommitting.String(), CommitStarted
+		}
+	})
 	if err != nil {
 		return err
+	}
+	if paused {
+		return Errorf(CannotCommit, "commit is not possible now: %s", e.journal.Get().Mass.Warning)
 	}
 	e.cfg.Log.InfoContext(ctx, "Commit handler called")
 	e.commitOnce.Do(func() { close(e.commitOn) })

@@ -94,6 +94,9 @@ func (c *Control) ended(ctx context.Context, w *work, err error) {
 	if state := job.ParseSyncState(c.journal.Get().State); state == job.SyncCommitted {
 		c.state = state
 		stopped, err = true, nil
+	} else if _, paused := errors.AsType[*MassDeleteError](err); paused {
+		c.state = job.SyncPaused // as the journal says
+		stopped, err = true, nil
 	}
 	c.mu.Unlock()
 	switch {

@@ -26,6 +26,7 @@ type Engine struct {
 	hot      hotDocs
 	seen     hotSeen
 
+	mass    massGuard
 	spoolMu sync.Mutex
 	spool   *spooler // that writes; nil: none does
 

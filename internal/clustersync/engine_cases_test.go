@@ -268,12 +268,20 @@ func TestEngineMismatch(t *testing.T) {
 		must(s.t, s.engine.Commit(s.t.Context()))
 		if err := <-s.ended; clustersync.NameOf(err) != clustersync.VerificationFailed {
 			s.t.Errorf("a stranger on the destination: %v", err)
+		} else if !strings.Contains(err.Error(), "only on the destination (1)") || !strings.Contains(err.Error(), "start clustersync again") {
+			s.t.Errorf("the remedy is not told: %v", err)
 		}
 		for i, blocked := range []bool{false, true} {
 			if is, err := s.clusters[i].Connect().WritesBlocked(s.t.Context()); err != nil || is != blocked {
 				s.t.Errorf("writes on cluster%d blocked: %v, %v", i, is, err)
 			}
 		}
+		gone := clustersync.Intent{Doc: clustersync.Document{Key: clustertest.Key("stranger"), Format: clustersync.MongoDB}}
+		_, err = s.clusters[1].Connect().Apply(s.t.Context(), ns("a"), []clustersync.Intent{gone}, clustersync.WriteOptions{})
+		must(s.t, err)
+		s.start() // the commit goes on
+		must(s.t, <-s.ended)
+		s.equal()
 	})
 }
 

@@ -49,6 +49,8 @@ type Resume struct {
 	CopyEnd Position   `bson:"copyEnd"` // the backlog of the copy goes up to here
 	Drained bool       `bson:"copyDrained"`
 
+	Mass massState `bson:"massDelete"`
+
 	CommitStep CommitStep `bson:"commitStep"`
 	Tc         Position   `bson:"commitTimestamp"`
 	R0         Position   `bson:"reverseTimestamp"`

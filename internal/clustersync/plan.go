@@ -71,6 +71,7 @@ type Settings struct {
 	HotDocs             []HotDocs
 	DisableVerification bool
 	Spool               SpoolMode // "" is SpoolAuto
+	MassDelete          MassDelete
 }
 
 // SpoolMode says whether changes are kept while the copy is under way (spec §8.9).

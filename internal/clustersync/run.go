@@ -30,6 +30,9 @@ func (e *Engine) run(ctx context.Context) error {
 	if err := e.reassertBlocks(ctx); err != nil {
 		return err
 	}
+	if err := e.answerDeletes(ctx); err != nil {
+		return err
+	}
 	if err := e.initialSync(ctx); err != nil {
 		return err
 	}

@@ -209,8 +209,10 @@ var ErrMismatch = errors.New("source and destination differ")
 
 // MismatchError says where the two sides differ.
 type MismatchError struct {
-	Total       int64        // of differences
-	Differences []Difference // the first of them
+	Total           int64        // of differences
+	OnlyDestination int64        // documents of these that the source does not have
+	Differences     []Difference // the first of them
+	Remedy          string       // what to do about them, for people; "" if there is nothing to be said
 }
 
 func (e *MismatchError) Error() string {
@@ -224,6 +226,9 @@ func (e *MismatchError) Error() string {
 		}
 		b.WriteString("; ")
 		b.WriteString(d.String())
+	}
+	if e.Remedy != "" {
+		b.WriteString(". " + e.Remedy)
 	}
 	return b.String()
 }

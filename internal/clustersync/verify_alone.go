@@ -86,6 +86,7 @@ func (a *alone) verify(ctx context.Context) (Report, error) {
 	slices.SortFunc(r.Collections, func(x, y CollectionCheck) int { return strings.Compare(x.Source, y.Source) })
 	slices.SortFunc(r.Differences, func(x, y Difference) int { return strings.Compare(x.String(), y.String()) })
 	r.Equal = r.Total == 0
+	r.Remedy = a.strangersHint(r.OnlyDestination)
 	for i := range 2 {
 		r.Documents += a.counts.documents[i].Load()
 		r.Bytes += a.counts.bytes[i].Load()
@@ -150,6 +151,11 @@ func (a *alone) add(different []Difference) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.report.Total += int64(len(different))
+	for _, d := range different {
+		if d.What == ExtraDocument {
+			a.report.OnlyDestination++
+		}
+	}
 	room := max(0, a.opts.MaxDifferences-len(a.report.Differences))
 	a.report.Differences = append(a.report.Differences, different[:min(room, len(different))]...)
 }

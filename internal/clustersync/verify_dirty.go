@@ -243,16 +243,19 @@ func (s *dirtySet) forget(pair string) {
 	}
 }
 
-// differences are what is known to be different, the first of them with what is.
-func (s *dirtySet) differences(most int) (total int64, first []Difference) {
+// differences are what is known to be different, the first of them with what is, and how many documents the source does not have.
+func (s *dirtySet) differences(most int) (total, strangers int64, first []Difference) {
 	s.lock()
 	defer s.unlock()
 	for _, d := range s.docs {
+		if d.last.What == ExtraDocument {
+			strangers++
+		}
 		if total++; len(first) < most {
 			first = append(first, d.last)
 		}
 	}
-	return total + s.spilled + int64(len(s.full)), first
+	return total + s.spilled + int64(len(s.full)), strangers, first
 }
 
 // hasRoom reports whether documents can be taken back from metadata.

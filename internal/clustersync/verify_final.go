@@ -113,13 +113,13 @@ func (v *Verifier) final(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compare the catalogs: %w", err)
 	}
-	documents, first := v.dirty.differences(maxDifferences)
+	documents, strangers, first := v.dirty.differences(maxDifferences)
 	if documents == 0 && len(different) == 0 {
 		return nil
 	}
 	total := documents + int64(len(different))
 	different = append(different, first...)
-	return v.mismatch(total, different[:min(len(different), maxDifferences)])
+	return v.mismatch(total, strangers, different[:min(len(different), maxDifferences)])
 }
 
 func (v *Verifier) neverFollows() bool {
@@ -128,11 +128,15 @@ func (v *Verifier) neverFollows() bool {
 	return v.followed.never
 }
 
-func (v *Verifier) mismatch(total int64, first []Difference) error {
+func (v *Verifier) mismatch(total, strangers int64, first []Difference) error {
 	for _, d := range first {
 		v.cfg.Log.Error("verifier mismatch", "source", d.Source, "destination", d.Destination, "id", d.ID, "what", string(d.What), "detail", d.Detail)
 	}
-	return &MismatchError{Total: total, Differences: first}
+	hint := v.both.strangersHint(strangers)
+	if hint != "" {
+		hint += "; then start clustersync again: the commit goes on"
+	}
+	return &MismatchError{Total: total, OnlyDestination: strangers, Differences: first, Remedy: hint}
 }
 
 // settle waits until everything is hashed and the destination's stream has come to what it is now.

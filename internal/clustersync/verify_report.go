@@ -54,12 +54,15 @@ type Report struct {
 	Equal       bool              `json:"equal"`
 	Collections []CollectionCheck `json:"collections"`
 	// Total is the number of differences; AtLeast if there are more of them, which were not counted.
-	Total       int64        `json:"totalDifferences"`
-	AtLeast     bool         `json:"atLeast,omitempty"`
-	Differences []Difference `json:"differences"` // the first of them
-	Documents   int64        `json:"documents"`   // hashed, of both sides
-	Bytes       int64        `json:"bytes"`       // of them
-	Seconds     float64      `json:"seconds"`
+	Total   int64 `json:"totalDifferences"`
+	AtLeast bool  `json:"atLeast,omitempty"`
+	// OnlyDestination is how many of them are documents that the source does not have, and Remedy what to do about those, for people.
+	OnlyDestination int64        `json:"onlyOnDestination"`
+	Remedy          string       `json:"remedy,omitempty"`
+	Differences     []Difference `json:"differences"` // the first of them
+	Documents       int64        `json:"documents"`   // hashed, of both sides
+	Bytes           int64        `json:"bytes"`       // of them
+	Seconds         float64      `json:"seconds"`
 }
 
 // CollectionCheck is what was found of one collection.
@@ -70,6 +73,22 @@ type CollectionCheck struct {
 	DestinationCount int64  `json:"destinationCount"`
 	Differences      int64  `json:"differences"`
 	NotCompared      string `json:"notCompared,omitempty"` // why its documents were not compared
+}
+
+// strangersHint says how so many documents may have come to be on the destination only, and what to do about it; "" if there are none. What is purged on a
+// tidegate source, or deleted by applyOps on MongoDB, leaves no change that a sync could follow.
+func (s sides) strangersHint(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	untold, remove := "deleted on the source without a change event (applyOps)", "delete them on the destination as a user with bypassWriteBlockingMode"
+	if s.source.Kind() == Tidegate {
+		untold = "purged on the source, which leaves no change"
+	}
+	if s.destination.Kind() == Tidegate {
+		remove = "purge them on the destination (POST /{db}/_purge on its admin listener, with the header Tidegate-Bypass-Write-Block: true)"
+	}
+	return fmt.Sprintf("Documents that are only on the destination (%d) were either written there by others, or %s. If they are not to be there, %s", n, untold, remove)
 }
 
 // Exit codes of the command.
@@ -108,6 +127,9 @@ func (r Report) String() string {
 	}
 	if more := r.Total - int64(len(r.Differences)); more > 0 {
 		fmt.Fprintf(&b, "  … and %d more\n", more)
+	}
+	if r.Remedy != "" {
+		fmt.Fprintf(&b, "%s.\n", r.Remedy)
 	}
 	verdict := "equal"
 	if !r.Equal {

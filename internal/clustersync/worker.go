@@ -225,7 +225,11 @@ func (w *worker) write(ctx context.Context, m *mapping, changes []*change, inten
 	var batch []Intent
 	var of []*change
 	bytes := 0
+	applied, _, _ := w.a.water.get()
 	flush := func() error {
+		if err := w.a.e.guardDeletes(ctx, m, batch, applied); err != nil {
+			return err
+		}
 		err := w.writeBatch(ctx, m, of, batch)
 		batch, of, bytes = nil, nil, 0
 		return err
