@@ -162,6 +162,7 @@ func (g *Gateway) newRunning(d *definition) *Running {
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
 	r.replications = newReplications(r)
+	r.deviceSync = newDeviceSync(r, d)
 	return r
 }
 

@@ -20,6 +20,7 @@ type Running struct {
 	http  HTTPStats
 
 	replications *Replications
+	deviceSync   *DeviceSync
 
 	mu         sync.Mutex // guards what follows
 	state      State
