@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/console"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
@@ -66,6 +68,8 @@ type gatewayServer struct {
 
 	listening           []listener
 	publicURL, adminURL string
+
+	console *console.Console
 }
 
 // serveCommand runs a gateway.
@@ -287,10 +291,13 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 	if err != nil {
 		return nil, err
 	}
-	return rest.NewServer(rest.Deps{
+	server := rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data,
 			Backup: backupOf(ctx, st)},
-	}), nil
+	})
+	logins := &consoleLogins{admins: admins, keys: access.NewAPIKeys(st.Store, gw.Passwords())}
+	g.console, err = g.newConsole(server.Admin(), nil, logins)
+	return server, err
 }
