@@ -9,6 +9,8 @@ type Change struct {
 	Origin string
 	// AllowDestructive: what would need a termination terminates (§7.1).
 	AllowDestructive bool
+	// Serverless: the data source is of the kind that cannot sync.
+	Serverless bool
 }
 
 // Outcome is what came of a Change.

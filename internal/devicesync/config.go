@@ -56,6 +56,9 @@ type Config struct {
 	PausePeers          bool   `json:"pause_peers,omitempty"`
 
 	Partition *PartitionConfig `json:"partition,omitempty"`
+
+	// Automatic: nobody has configured sync; the database came with it (§1).
+	Automatic bool `json:"automatic,omitempty"`
 }
 
 // PartitionConfig is `sync.partition`: each document is in the channel named by the value of Key.

@@ -196,5 +196,6 @@ func Automatic(database, epoch string, started time.Time) *Row {
 	row.Config.DatabaseName = database
 	row.Config.ClientMaxOfflineDays = nil
 	row.Config.AutoPauseDays = 0
+	row.Config.Automatic = true
 	return row
 }
