@@ -37,6 +37,9 @@ const (
 	blobDir     = "blobs"
 )
 
+// logRingSize is how many log records are kept in memory for the console: some MiB at most.
+const logRingSize = 2000
+
 // serveFlags are the flags of serve.
 type serveFlags struct {
 	config, data, secretsKey       string
@@ -60,6 +63,7 @@ type gatewayServer struct {
 
 	level  *slog.LevelVar
 	counts *telemetry.LogCounts
+	ring   *telemetry.LogRing
 	log    *slog.Logger
 
 	startup   *config.Startup
@@ -74,7 +78,7 @@ type gatewayServer struct {
 
 // serveCommand runs a gateway.
 func serveCommand(ctx context.Context, args []string, getenv env, std stdio) error {
-	g := &gatewayServer{getenv: getenv, std: std, level: new(slog.LevelVar), counts: new(telemetry.LogCounts)}
+	g := &gatewayServer{getenv: getenv, std: std, level: new(slog.LevelVar), counts: new(telemetry.LogCounts), ring: telemetry.NewLogRing(logRingSize)}
 	if err := g.parse(args); err != nil {
 		return ignoreHelp(err)
 	}
@@ -128,7 +132,7 @@ func (g *gatewayServer) parse(args []string) error {
 	if err != nil {
 		return usageErrorf("--log-format: %v", err)
 	}
-	g.log = g.counts.Count(log)
+	g.log = g.counts.Count(slog.New(g.ring.Tee(log.Handler())))
 	return nil
 }
 
@@ -294,7 +298,7 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 	server := rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
-		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data,
+		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogRing: g.ring, LogLevel: g.level, DataDir: g.data,
 			Backup: backupOf(ctx, st)},
 	})
 	logins := &consoleLogins{admins: admins, keys: access.NewAPIKeys(st.Store, gw.Passwords())}

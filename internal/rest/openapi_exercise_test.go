@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
 // The exercise of TestOpenAPIAnswers: every operation of the contract on each of its listeners, and every status
@@ -65,7 +66,8 @@ func (e *exercise) start() {
 		Gateway: e.r.gateway, Config: e.r.gateway.Startup(), Version: "test", Limits: Limits{DocumentBytes: 2000, BulkDocs: 20},
 		AdminDeps: AdminDeps{
 			Backup:     func(_ context.Context, w io.Writer) (any, error) { return io.WriteString(w, "an archive") },
-			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), DataDir: e.t.TempDir(),
+			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), LogRing: telemetry.NewLogRing(10),
+			DataDir: e.t.TempDir(),
 		},
 		Replicate: readAll,
 	})
@@ -542,6 +544,7 @@ func (e *exercise) tools() {
 	e.call(admin, "GET", "/db/_raw/doc-admin", "", 200)
 	e.call(admin, "GET", "/db/_raw/none", "", 404)
 	e.explain()
+	e.console()
 	e.call(admin, "GET", "/db/_revtree/read-admin", "", 200)
 	e.call(admin, "GET", "/db/_revtree/none", "", 404)
 	e.call(admin, "GET", "/db/_dumpchannel/t?since=0", "", 200)

@@ -27,6 +27,7 @@ func (s *Server) routesDocuments() []route {
 		{"POST", "/{ks}/_purge", admin, needDatabase, writes, s.handlePurge},
 		{"GET", "/{ks}/_raw/{docid}", admin, needDatabase, 0, s.handleRaw},
 		{"GET", "/{ks}/_explain", admin, needDatabase, 0, s.handleExplain},
+		{"GET", "/{ks}/_channels", admin, needDatabase, 0, s.handleChannels},
 		{"GET", "/{ks}/_revtree/{docid}", admin, needDatabase, anyType, s.handleRevTree},
 		{"GET", "/{ks}/_dumpchannel/{channel}", admin, needDatabase, anyType, s.handleDumpChannel},
 		{"POST", "/{db}/_repair", admin, needDatabase, 0, s.handleRepair},
