@@ -202,7 +202,7 @@ func (r *Record) BeginEpoch(base tidegate.Seq, id string, reason EpochReason, no
 	r.Epoch = Epoch{No: r.Epoch.No + 1, ID: id, Base: base, StartedAt: now.UTC(), Reason: reason}
 	r.Markers = []tidegate.Seq{base}
 	r.HistoryFloor = base - 1
-	r.Samples, r.LastTrim, r.HeldSince = nil, time.Time{}, time.Time{}
+	r.Samples, r.LastTrim, r.Trim, r.HeldSince = nil, time.Time{}, nil, time.Time{}
 }
 
 // EndTermination is the last step of a termination: the config is gone, and the history before the epoch.

@@ -37,3 +37,12 @@ func (l *Live) Set(row *Row) {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
+
+// Reset makes row the current one, of whatever version: the database has got other data.
+func (l *Live) Reset(row *Row) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.row = row
+	close(l.changed)
+	l.changed = make(chan struct{})
+}

@@ -71,12 +71,10 @@ func (s Step) After() Step {
 
 // Termination is how far a termination has come.
 type Termination struct {
-	From  State `json:"from"` // the state before it, which sync/state answers until it has ended
-	Step  Step  `json:"step"`
-	Done  int64 `json:"done"` // items of this step
-	Total int64 `json:"total"`
-	// Cursor is where the step goes on; its form is the step's own.
-	Cursor    []byte    `json:"cursor,omitempty"`
+	From      State     `json:"from"` // the state before it, which sync/state answers until it has ended
+	Step      Step      `json:"step"`
+	Done      int64     `json:"done"`  // items of this step
+	Total     int64     `json:"total"` // 0: not known
 	StartedAt time.Time `json:"started_at"`
 	By        string    `json:"by,omitempty"`
 }
@@ -123,6 +121,8 @@ type Record struct {
 
 	Samples  []Sample  `json:"samples,omitempty"` // ascending
 	LastTrim time.Time `json:"last_trim,omitzero"`
+	// Trim is a trim that has not ended; nil: none.
+	Trim *TrimRun `json:"trim,omitempty"`
 	// HeldSince is since when a trim that was due has been held back by a session that still needs history; zero: none is.
 	HeldSince time.Time `json:"held_since,omitzero"`
 	// Warned are the warnings given about the present state, so that each is given once.

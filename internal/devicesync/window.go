@@ -141,7 +141,10 @@ func (r *Record) floorAt(t time.Time) tidegate.Seq {
 type TrimPlan struct {
 	Marker bool         // allocate a floor marker
 	Floor  tidegate.Seq // raise the floor to this; 0: leave it
-	Ledger tidegate.Seq // forget deletions up to this; 0: none
+	// Forget: deletions from before a time are forgotten; zero: none are. Ledger is the highest sequence among those, which whoever
+	// carries the plan out fills in.
+	Forget time.Time
+	Ledger tidegate.Seq
 	// Held: a session that still needs history holds the floor back. Evict: it has done so for too long, and is to be ended.
 	Held, Evict bool
 }
@@ -151,41 +154,56 @@ type TrimPlan struct {
 func (r *Row) PlanTrim(last, lowest tidegate.Seq, now time.Time) TrimPlan {
 	rec := &r.Record
 	suspended := rec.State == Terminated || rec.Phase == Faulty || rec.State == Disabled && !r.MustTerminate(now)
-	if suspended {
+	if suspended || r.windowDays() == 0 {
 		return TrimPlan{}
 	}
-	var p TrimPlan
-	if days := r.Config.ClientMaxOfflineDays; days != nil {
-		p.Marker = last > max(rec.Marker(), rec.Epoch.Base)
-		window := time.Duration(*days) * day
-		floor := rec.floorAt(now.Add(-window))
-		if lowest > 0 && lowest <= floor {
-			p.Held = true
-			p.Evict = !rec.HeldSince.IsZero() && now.Sub(rec.HeldSince) > window
-			if !p.Evict {
-				floor = lowest - 1
-			}
-		}
-		if floor > rec.HistoryFloor {
-			p.Floor = floor
+	p := TrimPlan{Marker: last > max(rec.Marker(), rec.Epoch.Base)}
+	if days := r.Config.LedgerRetentionDays; days != nil {
+		p.Forget = now.Add(-time.Duration(*days) * day)
+	}
+	days := r.Config.ClientMaxOfflineDays
+	if days == nil {
+		return p
+	}
+	window := time.Duration(*days) * day
+	floor := rec.floorAt(now.Add(-window))
+	if lowest > 0 && lowest <= floor {
+		p.Held = true
+		p.Evict = !rec.HeldSince.IsZero() && now.Sub(rec.HeldSince) > window
+		if !p.Evict {
+			floor = lowest - 1
 		}
 	}
-	if days := r.Config.LedgerRetentionDays; days != nil {
-		ledger := min(rec.floorAt(now.Add(-time.Duration(*days)*day)), max(rec.HistoryFloor, p.Floor))
-		if ledger > rec.LedgerFloor {
-			p.Ledger = ledger
-		}
+	if floor > rec.HistoryFloor {
+		p.Floor = floor
 	}
 	return p
 }
 
-// Trimmed moves the floors of a plan that was carried out.
+// TrimRun is a trim whose floor is in force and that may not have been carried out to its end.
+type TrimRun struct {
+	After   tidegate.Seq `json:"after"` // what is not above was trimmed before
+	Through tidegate.Seq `json:"through"`
+}
+
+// Trimmed puts the floors of a plan in force; what is below them is then destroyed, until [Record.TrimEnded]. Where even deletions are
+// forgotten no history is honoured either.
 func (r *Record) Trimmed(p TrimPlan, now time.Time) {
-	r.HistoryFloor = max(r.HistoryFloor, p.Floor)
+	before := r.HistoryFloor
 	r.LedgerFloor = max(r.LedgerFloor, p.Ledger)
-	for len(r.Markers) > 0 && r.Markers[0] <= r.HistoryFloor {
-		r.Markers = r.Markers[1:]
+	r.HistoryFloor = max(r.HistoryFloor, p.Floor, r.LedgerFloor)
+	if r.HistoryFloor > before {
+		run := TrimRun{before, r.HistoryFloor}
+		if r.Trim != nil {
+			run.After = min(run.After, r.Trim.After)
+		}
+		r.Trim = &run
 	}
+	markers := r.Markers
+	for len(markers) > 0 && markers[0] <= r.HistoryFloor {
+		markers = markers[1:]
+	}
+	r.Markers = slices.Clone(markers)
 	r.LastTrim = now.UTC()
 	switch {
 	case !p.Held || p.Evict:
@@ -194,3 +212,6 @@ func (r *Record) Trimmed(p TrimPlan, now time.Time) {
 		r.HeldSince = now.UTC()
 	}
 }
+
+// TrimEnded notes that what is below the floor is destroyed.
+func (r *Record) TrimEnded() { r.Trim = nil }

@@ -151,11 +151,30 @@ func TestOpenSessionsHoldTheFloor(t *testing.T) {
 
 func TestLedgerRetention(t *testing.T) {
 	row := rowIn(Place{Enabled, Steady})
-	row.Config.ClientMaxOfflineDays, row.Config.LedgerRetentionDays = new(2), new(5)
-	last := sampled(&row, noon, 24*12, 0, func(int) tidegate.Seq { return 1 })
-	p := row.PlanTrim(last, 0, noon.Add(12*day))
-	if p.Ledger == 0 || p.Ledger >= p.Floor {
-		t.Errorf("%+v", p)
+	row.Config.LedgerRetentionDays = new(5)
+	p := row.PlanTrim(100, 0, noon)
+	if !p.Marker || !p.Forget.Equal(noon.Add(-5*day)) || p.Floor != 0 {
+		t.Fatalf("%+v", p)
+	}
+	p.Ledger = 50
+	row.Record.Trimmed(p, noon)
+	if row.Record.LedgerFloor != 50 || row.Record.HistoryFloor != 50 || *row.Record.Trim != (TrimRun{0, 50}) {
+		t.Errorf("%+v", row.Record)
+	}
+}
+
+// A trim that was cut short is made good by the next one.
+func TestTrimsAddUp(t *testing.T) {
+	rec := rowIn(Place{Enabled, Steady}).Record
+	rec.Trimmed(TrimPlan{Floor: 10}, noon)
+	rec.Trimmed(TrimPlan{Floor: 20}, noon)
+	if *rec.Trim != (TrimRun{0, 20}) {
+		t.Errorf("%+v", rec.Trim)
+	}
+	rec.TrimEnded()
+	rec.Trimmed(TrimPlan{Floor: 30}, noon)
+	if *rec.Trim != (TrimRun{20, 30}) {
+		t.Errorf("%+v", rec.Trim)
 	}
 }
 

@@ -124,6 +124,7 @@ func (g *Gateway) open0(ctx context.Context) error {
 		g.spawn(func() { g.purge(space) })
 	}
 	g.loadAll(ctx, active)
+	g.background.Go(g.watchDeviceSync)
 	return nil
 }
 
@@ -134,6 +135,11 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 	for _, d := range defs {
 		r := g.newRunning(d)
 		g.dbs[d.Name] = r
+		if err := r.deviceSync.load(ctx); err != nil {
+			r.err = err
+			g.log.Error("database does not load", "database", d.Name, "error", err)
+			continue
+		}
 		if r.settings.Offline {
 			continue
 		}

@@ -81,7 +81,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	if err != nil {
 		return nil, err
 	}
-	db, err := g.openNew(ctx, nil, d, r.stats)
+	db, err := g.openNew(ctx, nil, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,9 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	}
 	g.warn(d)
 	r.adopt(d)
+	if err := r.deviceSync.load(ctx); err != nil {
+		return nil, joinClose(err, db)
+	}
 	if r.Settings().Offline || g.halfDone(ctx, r) || r.mustResync(ctx) {
 		return d, db.Close()
 	}
@@ -332,7 +335,7 @@ func checkChange(old *definition, cfg *config.Database) error {
 // apply stores a new definition and puts it in force. r.op is held.
 func (r *Running) apply(ctx context.Context, old, d *definition, c Change) error {
 	g := r.g
-	db, err := g.openNew(ctx, old.Config, d, r.stats)
+	db, err := g.openNew(ctx, old.Config, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return err
 	}
@@ -387,8 +390,10 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 		run.stop()
 		<-run.done
 	}
+	release := r.deviceSync.hold()
 	if r.State() == Online {
 		if err := r.stop(ctx, errGoingOffline); err != nil {
+			release()
 			return err
 		}
 	}
@@ -400,9 +405,10 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 		err = g.save(ctx, &d)
 	}
 	if err != nil {
+		release()
 		return err
 	}
-	g.forget(r)
+	g.forget(r) // what was under way of its device sync goes on if the data come back
 	g.log.Info("database deleted", "database", name, "purge", purge)
 	return nil
 }
@@ -431,15 +437,21 @@ func (g *Gateway) Flush(ctx context.Context, name string) error {
 	d := *old
 	fresh := newDefinition(name, space, g.opts.Now())
 	d.Space, d.ServerUUID, d.SyncEpoch, d.EpochStart = fresh.Space, fresh.ServerUUID, fresh.SyncEpoch, fresh.EpochStart
-	db, err := g.open(ctx, &d, r.stats)
+	db, err := g.open(ctx, &d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return err
 	}
+	defer r.deviceSync.hold()()
 	if err := r.stop(ctx, errReloading); err != nil {
 		return joinClose(err, db)
+	}
+	row, err := r.deviceSync.carryOver(ctx, old, &d)
+	if err != nil {
+		return errors.Join(joinClose(err, db), r.start(ctx, nil))
 	}
 	if err := g.abandon(ctx, old, &d); err != nil {
 		return errors.Join(joinClose(err, db), r.start(ctx, nil)) // go on with what there is
 	}
+	r.deviceSync.live.Reset(row)
 	return r.reload(ctx, &d, db)
 }
