@@ -61,6 +61,7 @@ func commands() []command {
 		{"clustersync", "sync two clusters, with the API of mongosync: copy, follow, cut over, reverse", clusterSyncCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
+		{"admin", "make, list and delete API keys, for the App Services API and the console", adminCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
 		{"version", "print the version", versionCommand},
 	}

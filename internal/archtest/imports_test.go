@@ -41,9 +41,10 @@ var levels = map[string]int{
 	"internal/clustersync/mongocluster":   5,
 	"internal/clustersync/gatewaycluster": 5,
 
-	"internal/rest":    6,
-	"internal/console": 6,
-	"internal/bench":   6,
+	"internal/rest":        6,
+	"internal/console":     6,
+	"internal/appservices": 6,
+	"internal/bench":       6,
 
 	"cmd/tidegate": 7,
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/store"
@@ -23,6 +24,7 @@ type AdminDeps struct {
 	DataDir    string                 // where profiles and support archives are put; "": they are refused
 	Collectors []prometheus.Collector // further metrics
 	Backup     Backup                 // writes backups
+	APIKeys    *access.APIKeys        // of the App Services API and the console
 }
 
 // diagnostics is what these endpoints keep.

@@ -106,6 +106,22 @@ func (e *exercise) statistics() {
 	e.call(admin, "GET", "/_cluster_info", "", 200)
 	e.call(admin, "GET", "/_backup", "", 200)
 	e.call(admin, "POST", "/_post_upgrade?preview=true", "", 200)
+	e.adminKeys()
+}
+
+func (e *exercise) adminKeys() {
+	const path = "/_admin_api_keys"
+	e.call(admin, "POST", path, "", 201)
+	e.call(admin, "POST", path, `{"name":"watch","role":"GROUP_READ_ONLY"}`, 201)
+	e.call(admin, "POST", path, `{"role":"KING"}`, 400)
+	e.call(admin, "POST", path, `{"name":1}`, 400)
+	e.call(admin, "GET", path, "", 200)
+	keys, err := e.r.server.deps.APIKeys.List(e.t.Context())
+	if err != nil || len(keys) != 2 {
+		e.t.Fatalf("keys: %v, %v", keys, err)
+	}
+	e.call(admin, "DELETE", path+"/"+keys[0].ID, "", 204)
+	e.call(admin, "DELETE", path+"/"+keys[0].ID, "", 404)
 }
 
 func (e *exercise) serverConfig() {

@@ -92,6 +92,8 @@ var policy = map[listener]string{
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
 		read    GET /_config, GET /_logging, GET /_cluster_info, GET /_sgcollect_info
 		all     PUT /_config, PUT /_logging, POST /_logging, POST /_post_upgrade, GET /_backup
+		all     POST /_admin_api_keys, DELETE /_admin_api_keys/{id}
+		read    GET /_admin_api_keys
 		all     POST /_sgcollect_info, DELETE /_sgcollect_info
 		all     POST /_profile, POST /_profile/{name}, POST /_heap
 		all     GET /_debug/pprof, POST /_debug/pprof, GET /_debug/pprof/{name...}, POST /_debug/pprof/{name...}`,
