@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
@@ -29,7 +31,7 @@ var chromium struct {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU,
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 900))
 	allocator, endAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 	// What a newer browser says that the library does not know yet is of no interest.
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var startChromium = sync.OnceValue(func() error { return chromedp.Run(chromium.ctx) })
+var startChromium = sync.OnceValue(func() error { return chromedp.Do(chromium.ctx) })
 
 // stepTimeout is how long a step of a test may take before the test fails.
 const stepTimeout = 15 * time.Second
@@ -61,18 +63,22 @@ func newBrowser(t testing.TB, s *site) *window {
 	if err := startChromium(); err != nil {
 		t.Fatal("start Chromium (make test-setup installs it):", err)
 	}
+	b := &window{t: t, site: s}
 	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
-	b := &window{t: t, site: s, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(event any) {
+	b.ctx = ctx
+	err := chromedp.Listen(ctx, func(event any) {
 		switch e := event.(type) {
 		case *runtime.EventExceptionThrown:
-			b.fault("script: " + e.ExceptionDetails.Error())
+			b.fault(fmt.Sprintf("script: %+v", e.ExceptionDetails))
 		case *cdplog.EventEntryAdded:
-			if e.Entry.Level == cdplog.LevelError && e.Entry.Source != cdplog.SourceNetwork {
+			if e.Entry.Level == cdplog.EntryLevelError && e.Entry.Source != cdplog.EntrySourceNetwork {
 				b.fault(fmt.Sprintf("%s: %s (%s)", e.Entry.Source, e.Entry.Text, e.Entry.URL))
 			}
 		}
 	})
+	if err != nil {
+		t.Fatal("open a window:", err)
+	}
 	t.Cleanup(func() {
 		cancel()
 		b.mu.Lock()
@@ -91,11 +97,11 @@ func (b *window) fault(text string) {
 }
 
 // run does steps; the test fails if one does not succeed in time.
-func (b *window) run(what string, actions ...chromedp.Action) {
+func (b *window) run(what string, actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatalf("%s: %v\non the page: %s", what, err, b.page())
 	}
 }
@@ -104,9 +110,11 @@ func (b *window) run(what string, actions ...chromedp.Action) {
 func (b *window) page() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	var text, at string
-	_ = chromedp.Run(ctx, chromedp.Location(&at), chromedp.Evaluate(`document.body.innerText`, &text))
-	return at + "\n" + text
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+	if err != nil {
+		return err.Error()
+	}
+	return text
 }
 
 // open goes to a path below /_console.
@@ -130,19 +138,27 @@ func (b *window) loginAs(name, secret string) {
 // click clicks what a selector finds, once it is visible. Buttons that open menus need no visibility of what is in them.
 func (b *window) click(selector string) {
 	b.t.Helper()
-	b.run("click "+selector, chromedp.WaitReady(selector, chromedp.ByQuery), chromedp.ScrollIntoView(selector, chromedp.ByQuery), chromedp.Click(selector, chromedp.ByQuery))
+	b.run("click "+selector, chromedp.WaitReady(chromedp.CSS(selector)), chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
 }
 
 // fill replaces what is in a box by text, typed.
 func (b *window) fill(selector, text string) {
 	b.t.Helper()
-	b.run("fill "+selector, chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.SetValue(selector, "", chromedp.ByQuery), chromedp.SendKeys(selector, text, chromedp.ByQuery))
+	b.set(selector, "")
+	b.run("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // set puts text into a box at once, for texts too long to be typed.
 func (b *window) set(selector, text string) {
 	b.t.Helper()
-	b.run("set "+selector, chromedp.WaitVisible(selector, chromedp.ByQuery), chromedp.SetValue(selector, text, chromedp.ByQuery))
+	b.waitVisible(selector)
+	eval[bool](b, fmt.Sprintf(`(() => { const box = document.querySelector(%q); box.value = %s; box.dispatchEvent(new Event("input", {bubbles: true})); return true })()`, selector, quoteJS(text)))
+}
+
+// quoteJS writes a text as a JavaScript string.
+func quoteJS(text string) string {
+	b, _ := json.Marshal(text) // a string can always be written
+	return string(b)
 }
 
 // press presses a key of package kb.
@@ -156,13 +172,13 @@ var escapeKey = kb.Escape
 // waitFor waits until a selector finds something in the page, be it visible or not.
 func (b *window) waitFor(selector string) {
 	b.t.Helper()
-	b.run("wait for "+selector, chromedp.WaitReady(selector, chromedp.ByQuery))
+	b.run("wait for "+selector, chromedp.WaitReady(chromedp.CSS(selector)))
 }
 
 // waitVisible waits until what a selector finds can be seen.
 func (b *window) waitVisible(selector string) {
 	b.t.Helper()
-	b.run("wait to see "+selector, chromedp.WaitVisible(selector, chromedp.ByQuery))
+	b.run("wait to see "+selector, chromedp.WaitVisible(chromedp.CSS(selector)))
 }
 
 // waitHidden waits until what a selector finds cannot be seen, or nothing is found.
@@ -186,21 +202,33 @@ func (b *window) waitAt(path string) {
 // until waits until an expression is true in the page.
 func (b *window) until(expression string) {
 	b.t.Helper()
-	b.run("wait until "+expression, chromedp.Poll("(() => { try { return !!("+expression+") } catch { return false } })()", nil, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(stepTimeout)))
+	guarded := "(() => { try { return !!(" + expression + ") } catch { return false } })()"
+	value(b, "wait until "+expression, chromedp.Poll[bool](guarded, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(stepTimeout)))
+}
+
+// value runs an action and returns what it gives.
+func value[T any](b *window, what string, action chromedp.Action[T]) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		b.t.Fatalf("%s: %v\non the page: %s", what, err, b.page())
+	}
+	return v
+}
+
+// eval evaluates an expression in the page, which may be a promise.
+func eval[T any](b *window, expression string) T {
+	b.t.Helper()
+	return value(b, "evaluate "+expression, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 }
 
 // text returns the text of what a selector finds.
 func (b *window) text(selector string) string {
 	b.t.Helper()
-	var s string
-	b.run("read "+selector, chromedp.WaitReady(selector, chromedp.ByQuery), chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).textContent", selector), &s))
-	return strings.TrimSpace(s)
-}
-
-// eval evaluates an expression in the page, which may be a promise, into out.
-func (b *window) eval(expression string, out any) {
-	b.t.Helper()
-	b.run("evaluate "+expression, chromedp.Evaluate(expression, out, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	b.waitFor(selector)
+	return strings.TrimSpace(eval[string](b, fmt.Sprintf("document.querySelector(%q).textContent", selector)))
 }
 
 // look of a screenshot.
@@ -220,22 +248,27 @@ func (b *window) shoot(name string) {
 		if l.dark {
 			scheme = "dark"
 		}
-		var over int
-		b.run("look "+l.name,
-			emulation.SetDeviceMetricsOverride(l.width, 900, 1, l.width < 600),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-			chromedp.Evaluate(`Math.max(0, document.documentElement.scrollWidth - innerWidth)`, &over))
+		b.run("look "+l.name, viewport(l.width, scheme))
+		over := eval[int](b, `Math.max(0, document.documentElement.scrollWidth - innerWidth)`)
 		if over > 0 {
 			b.t.Errorf("%s, %s: the page is %d pixels wider than the window", name, l.name, over)
 		}
 		if *screenshots == "" {
 			continue
 		}
-		var picture []byte
-		b.run("take a picture", chromedp.FullScreenshot(&picture, 100))
+		picture := value(b, "take a picture", chromedp.FullScreenshot(100))
 		if err := os.WriteFile(filepath.Join(*screenshots, name+"-"+l.name+".png"), picture, 0o644); err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	b.run("look as usual", emulation.SetDeviceMetricsOverride(1280, 900, 1, false), emulation.SetEmulatedMedia())
+	b.run("look as usual", viewport(1280, "light"))
+}
+
+// viewport makes the window as wide as asked for, in a colour scheme.
+func viewport(width int64, scheme string) chromedp.Action[chromedp.Void] {
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	return chromedp.Steps(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
+		return err
+	}))
 }

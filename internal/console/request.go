@@ -24,6 +24,8 @@ type request struct {
 
 	// db is the database that the page is about, for the navigation; it begins as the path's {db}.
 	db string
+	// sources are the data sources of the app that the page is about, for the navigation.
+	sources []navItem
 	// live are the topics that the page listens to, "name" or "name:argument".
 	live []string
 }
