@@ -175,7 +175,7 @@ const ringRead = 1024
 // answer: the position is before it, or a slot is to be done.
 func (f *Feed) fromRing(max int) (out []tidegate.Change, caughtUp, served bool) {
 	c := &f.cur
-	if f.req.Descending || c.slot != 0 || f.scope.newest > c.plain {
+	if f.req.Descending || c.slot != 0 || c.floor != 0 || f.scope.newest > c.plain {
 		return nil, false, false
 	}
 	if c.plain >= f.bound {
