@@ -65,6 +65,8 @@ type connection struct {
 	collections []*collection
 	aware       bool
 	answering   atomic.Bool // an answer to getCollections is on its way
+
+	leaving atomic.Pointer[leave] // the connection is being ended from this side; nil: it is not
 }
 
 // collection is a collection of a connection.
@@ -183,6 +185,9 @@ func (c *connection) handlerOfActive(profile string) (on *executor, handle func(
 
 // handle takes a request in. It runs on the goroutine that reads the connection and must not wait.
 func (c *connection) handle(r *blip.Request) {
+	if c.late(r) {
+		return
+	}
 	profile := r.Profile()
 	switch profile {
 	case profilePing:
@@ -215,6 +220,9 @@ func (c *connection) handle(r *blip.Request) {
 	on.do(func() {
 		if c.ctx().Err() != nil { // it ended while the message waited
 			r.Release()
+			return
+		}
+		if c.late(r) {
 			return
 		}
 		c.finish(r, c.guard(profile, func() error { return handle(coll, r) }))

@@ -97,14 +97,14 @@ type Peer struct {
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx
-// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11). When Serve has returned
-// nothing uses the database any more.
+// ends, what the peer pushed is answered and the connection closed with a code that says whether the peer is to come back (goodbye.go).
+// When Serve has returned nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
 	c.open(t)
-	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
-	defer stop()
+	stop := c.whenEnded(ctx)
 	err := c.conn.Run()
 	c.close()
+	stop()
 	return err
 }

@@ -195,8 +195,9 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	serverUUID, epoch := r.running.ServerUUID(), r.running.SyncEpoch()
+	syncState := r.running.DeviceSync().Live().Row().Record.Word()
 	if r.listener == public && r.db == nil { // nobody was asked who they are
-		needs, serverUUID, epoch = resyncNeeds{}, "", ""
+		needs, serverUUID, epoch, syncState = resyncNeeds{}, "", "", ""
 	}
 	return s.reply(w, http.StatusOK, struct {
 		Name       string       `json:"db_name"`
@@ -209,9 +210,10 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		State      string       `json:"state"`
 		ServerUUID string       `json:"server_uuid,omitempty"`
 		SyncEpoch  string       `json:"sync_epoch,omitempty"`
+		SyncState  string       `json:"sync_state,omitempty"`
 		resyncNeeds
 	}{r.running.Name(), seq, seq, r.running.InstanceStart().UnixMicro(), compacting(r.running.DB()), 0, 0,
-		r.running.State().String(), serverUUID, epoch, needs})
+		r.running.State().String(), serverUUID, epoch, syncState, needs})
 }
 
 // handleEnsureFullCommit answers POST /{db}/_ensure_full_commit: everything acknowledged is durable already

@@ -95,6 +95,15 @@ func (s *Server) steps(w *response, r *request, table *router) error {
 	if r.q, err = parseQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
+	if r.route.has(syncs) && r.running != nil {
+		if err := r.gate(); err != nil {
+			if s.refuseUpgrade(w, r, err) {
+				s.logFailure(r, errorStatus(err), err)
+				return nil
+			}
+			return err
+		}
+	}
 	if !r.route.has(anyType) {
 		if err := accepts(r.Header).checkJSON(); err != nil {
 			return err
