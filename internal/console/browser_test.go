@@ -110,7 +110,7 @@ func (b *window) run(what string, actions ...chromedp.Action[chromedp.Void]) {
 func (b *window) page() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body?.innerText`))
 	if err != nil {
 		return err.Error()
 	}
@@ -199,11 +199,22 @@ func (b *window) waitAt(path string) {
 	b.until(fmt.Sprintf(`(location.pathname + location.search).endsWith(%q) && document.readyState == "complete"`, path))
 }
 
-// until waits until an expression is true in the page.
+// until waits until an expression is true in the page, or in the one that comes after it.
 func (b *window) until(expression string) {
 	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
+	defer cancel()
 	guarded := "(() => { try { return !!(" + expression + ") } catch { return false } })()"
-	value(b, "wait until "+expression, chromedp.Poll[bool](guarded, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(stepTimeout)))
+	for {
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](guarded, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(stepTimeout)))
+		switch {
+		case err == nil:
+			return
+		case ctx.Err() != nil:
+			b.t.Fatalf("wait until %s: %v\non the page: %s", expression, err, b.page())
+		}
+		// The page was left meanwhile.
+	}
 }
 
 // value runs an action and returns what it gives.

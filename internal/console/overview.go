@@ -32,6 +32,7 @@ type overviewView struct {
 	Databases []databaseCard
 	Hidden    bool // the account may not list databases
 	Figures   bool // the account may read figures
+	Version   string
 }
 
 type databaseCard struct {
@@ -78,7 +79,17 @@ func (rq *request) overview() (overviewView, error) {
 		card.fill(figures)
 		v.Databases = append(v.Databases, card)
 	}
+	v.Version = versionOf(all)
 	return v, nil
+}
+
+// versionOf changes when a database comes or goes.
+func versionOf(all []listedDatabase) string {
+	var names []string
+	for _, db := range all {
+		names = append(names, db.Name)
+	}
+	return strings.Join(names, " ")
 }
 
 func (card *databaseCard) fill(figures *expvar) {
@@ -97,17 +108,15 @@ func (c *Console) openOverview(rq *request, _ string) (sampler, error) {
 		}
 		figures, _ := rq.expvar(ctx) // who may not read them sees the states
 		data := map[string]any{}
-		var names []string
 		for _, db := range all {
 			card := databaseCard{listedDatabase: db}
 			card.fill(figures)
-			names = append(names, db.Name)
 			data["state:"+db.Name] = db.State
 			data["sequence:"+db.Name] = card.Sequence
 			data["writes:"+db.Name] = card.Writes
 			data["clients:"+db.Name] = card.Clients
 		}
-		data["version"] = strings.Join(names, " ")
+		data["version"] = versionOf(all)
 		return data, nil
 	}, nil
 }

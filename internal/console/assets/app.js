@@ -49,6 +49,8 @@ on("submit", "form", (form, event) => {
   if (box && box.value !== box.dataset.typed) event.preventDefault();
 });
 
+on("change", "[data-submit]", (choice) => choice.form.requestSubmit());
+
 // --- menus ------------------------------------------------------------------------------------------------------
 
 on("click", "[data-menu]", (button) => {
