@@ -41,7 +41,7 @@ func (g *gatewayServer) listen(ctx context.Context, handlers *rest.Server) error
 		public     bool
 	}{
 		{name: "public", addr: g.settings.PublicAddr, handler: handlers.Public(), public: true},
-		{name: "admin", addr: g.settings.AdminAddr, handler: withConsole(g.console, handlers.Admin()), auth: g.settings.AdminAuth, insecure: g.insecureAdmin},
+		{name: "admin", addr: g.settings.AdminAddr, handler: withConsole(g.console, withAppServices(g.apps, handlers.Admin())), auth: g.settings.AdminAuth, insecure: g.insecureAdmin},
 		{name: "metrics", addr: g.settings.MetricsAddr, handler: handlers.Metrics(), auth: g.settings.MetricsAuth, insecure: g.insecureMetrics},
 	} {
 		if l.addr == "" {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/appservices"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/console"
@@ -74,6 +75,8 @@ type gatewayServer struct {
 	publicURL, adminURL string
 
 	console *console.Console
+	journal *appservices.Journal // what is logged about device sync
+	apps    *appservices.Server
 }
 
 // serveCommand runs a gateway.
@@ -132,7 +135,8 @@ func (g *gatewayServer) parse(args []string) error {
 	if err != nil {
 		return usageErrorf("--log-format: %v", err)
 	}
-	g.log = g.counts.Count(slog.New(g.ring.Tee(log.Handler())))
+	g.journal = appservices.NewJournal(g.ring.Tee(log.Handler()))
+	g.log = g.counts.Count(slog.New(g.journal))
 	return nil
 }
 
@@ -262,6 +266,9 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held conte
 	for _, l := range g.listening {
 		group.Go(l.serve)
 	}
+	journalCtx, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJournal()
+	go g.apps.Run(journalCtx)
 	if g.demo {
 		if err := seedDemo(ctx, g.adminURL, g.publicURL, g.data, g.std.out); err != nil {
 			g.log.Error("the demo database could not be made", "error", err)
@@ -295,13 +302,17 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 	if err != nil {
 		return nil, err
 	}
+	keys := access.NewAPIKeys(st.Store, gw.Passwords())
 	server := rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogRing: g.ring, LogLevel: g.level, DataDir: g.data,
-			Backup: backupOf(ctx, st)},
+			Backup: backupOf(ctx, st), APIKeys: keys},
 	})
-	logins := &consoleLogins{admins: admins, keys: access.NewAPIKeys(st.Store, gw.Passwords())}
-	g.console, err = g.newConsole(server.Admin(), nil, logins)
+	if g.apps, err = g.newAppServices(ctx, gw, st, server, keys, admins); err != nil {
+		return nil, err
+	}
+	logins := &consoleLogins{admins: admins, keys: keys, signApps: signApps}
+	g.console, err = g.newConsole(server.Admin(), g.apps, logins)
 	return server, err
 }

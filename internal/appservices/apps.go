@@ -212,11 +212,12 @@ type appView struct {
 	LastModified    int64  `json:"last_modified"`
 	Product         string `json:"product"`
 	Environment     string `json:"environment"`
+	Database        string `json:"database,omitempty"` // tidegate's own: that the app is bound to
 }
 
 func (c *call) appView(a *app) appView {
 	return appView{
-		a.ID, a.ClientAppID, a.GroupID, c.s.server.DomainID, a.Name, a.Location, "", a.DeploymentModel, a.Modified, a.Modified, productName, a.Environment,
+		a.ID, a.ClientAppID, a.GroupID, c.s.server.DomainID, a.Name, a.Location, "", a.DeploymentModel, a.Modified, a.Modified, productName, a.Environment, a.Database,
 	}
 }
 

@@ -31,13 +31,14 @@ type Identity struct {
 // by is how the identity is recorded as the cause of a change.
 func (i Identity) by() string { return "user:" + i.UserID }
 
-func identityOfKey(k access.APIKey) Identity {
+// IdentityOfKey is who logs in with an API key.
+func IdentityOfKey(k access.APIKey) Identity {
 	return Identity{k.ID, k.Name, providerCloud, k.Role, k.DeviceID}
 }
 
-// identityOfAdmin maps an administrator's account. Who may read the whole server may read here, who may write it may write; others
+// IdentityOfAdmin is who logs in as an administrator of the config file. Who may read the whole server may read here, who may write it may write; others
 // may not log in: an app is not one database's alone.
-func identityOfAdmin(a *access.Admin) (Identity, error) {
+func IdentityOfAdmin(a *access.Admin) (Identity, error) {
 	who := Identity{derivedID(administrator, a.Name()), a.Name(), providerPassword, access.RoleReadOnly, derivedID(deviceKind, a.Name())}
 	switch {
 	case a.MayWriteServer():
@@ -54,7 +55,7 @@ func (s *Server) LoginKey(ctx context.Context, public, private, remoteAddr strin
 	if err != nil {
 		return Identity{}, loginError(err)
 	}
-	return identityOfKey(key), nil
+	return IdentityOfKey(key), nil
 }
 
 // LoginPassword checks the name and password of an administrator of the config file, as LoginKey.
@@ -66,7 +67,7 @@ func (s *Server) LoginPassword(ctx context.Context, name, password, remoteAddr s
 	if err != nil {
 		return Identity{}, loginError(err)
 	}
-	return identityOfAdmin(admin)
+	return IdentityOfAdmin(admin)
 }
 
 // MayLogin reports whether there is anybody who could log in: an API key or an administrator.
@@ -96,7 +97,7 @@ func (s *Server) Lookup(ctx context.Context, provider, userID, name string) (who
 		if tidegate.ErrorCode(err) == tidegate.NotFound && err != nil {
 			return who, false, nil
 		}
-		return identityOfKey(key), err == nil, err
+		return IdentityOfKey(key), err == nil, err
 	case providerPassword:
 		if s.opts.Admins == nil {
 			return who, false, nil
@@ -105,7 +106,7 @@ func (s *Server) Lookup(ctx context.Context, provider, userID, name string) (who
 		if admin == nil {
 			return who, false, nil
 		}
-		who, err := identityOfAdmin(admin)
+		who, err := IdentityOfAdmin(admin)
 		return who, err == nil, nil
 	}
 	return who, false, nil

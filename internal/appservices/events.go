@@ -130,7 +130,7 @@ const (
 func entryOf(r slog.Record) LogEntry {
 	e := LogEntry{Type: LogOther, Started: r.Time.UTC()}
 	text := strings.TrimPrefix(r.Message, eventPrefix)
-	if r.Level >= slog.LevelWarn {
+	if r.Level >= slog.LevelError {
 		e.Type = LogError
 	}
 	r.Attrs(func(a slog.Attr) bool {
