@@ -112,6 +112,15 @@ func (c *call) handleClients() error {
 	return c.reply(http.StatusOK, views)
 }
 
+// handleSessions lists the replications that are open, the oldest first.
+func (c *call) handleSessions() error {
+	ds, err := c.deviceSync()
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, ds.Sessions())
+}
+
 // handleForceReset makes one client reset at its next connection.
 func (c *call) handleForceReset() error {
 	var body struct {
@@ -164,6 +173,13 @@ func (c *call) handleTrim() error {
 	return nil
 }
 
+// quarantinedView is a quarantined body as it is answered.
+type quarantinedView struct {
+	database.Quarantined
+	// CollectionName is where the document is, as scope.collection; "" if the collection is gone.
+	CollectionName string `json:"collection_name"`
+}
+
 func (c *call) handleQuarantine() error {
 	ds, err := c.deviceSync()
 	if err != nil {
@@ -177,13 +193,12 @@ func (c *call) handleQuarantine() error {
 	if err != nil {
 		return err
 	}
-	if all == nil {
-		all = []database.Quarantined{}
+	views := []quarantinedView{}
+	for _, one := range all {
+		one.Body = nil // told of one that is asked for by itself
+		views = append(views, quarantinedView{one, ds.CollectionName(one.Collection)})
 	}
-	for i := range all {
-		all[i].Body = nil // told of one that is asked for by itself
-	}
-	return c.reply(http.StatusOK, all)
+	return c.reply(http.StatusOK, views)
 }
 
 func (c *call) handleQuarantined() error {
@@ -195,7 +210,7 @@ func (c *call) handleQuarantined() error {
 	if err != nil {
 		return err
 	}
-	return c.reply(http.StatusOK, one)
+	return c.reply(http.StatusOK, quarantinedView{*one, ds.CollectionName(one.Collection)})
 }
 
 func (c *call) handleRestoreQuarantined() error {

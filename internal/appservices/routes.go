@@ -52,6 +52,7 @@ func syncRoutes() []row {
 
 		{"GET", path + "/lifecycle", somebody, (*call).handleLifecycle},
 		{"GET", path + "/clients", somebody, (*call).handleClients},
+		{"GET", path + "/sessions", somebody, (*call).handleSessions},
 		{"POST", path + "/reset_all", somebody, (*call).handleResetAll},
 		{"POST", path + "/trim", somebody, (*call).handleTrim},
 		{"GET", path + "/quarantine", somebody, (*call).handleQuarantine},

@@ -8,6 +8,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/devicesync"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // DeviceSyncStats counts what the gate does. Counters only grow.
@@ -118,6 +119,14 @@ func (s *DeviceSync) ForceReset(ctx context.Context, fileIdent int64) error {
 // Quarantine lists bodies that were taken and not made current, in the order in which they came, after an ID; "" is from the first.
 func (s *DeviceSync) Quarantine(ctx context.Context, after string, limit int) ([]database.Quarantined, error) {
 	return s.keeper().Quarantine(ctx, after, limit)
+}
+
+// CollectionName is the name of one of the database's collections, as scope.collection; "" if it is not there any more.
+func (s *DeviceSync) CollectionName(id store.Collection) string {
+	if scope, name := s.r.definition().collectionName(id); scope != "" {
+		return scope + "." + name
+	}
+	return ""
 }
 
 // Quarantined returns one of them. NotFound.
