@@ -303,6 +303,11 @@ func (h *Handle) FinishReset(ctx context.Context, ref ClientRef) error {
 	return err
 }
 
+// RepeatsResets reports whether resets of clients go on, in this epoch, until a client has offered all it has (§12.9).
+func (db *Database) RepeatsResets() bool {
+	return db.device != nil && db.device.Row().Record.Epoch.Repeats()
+}
+
 // JudgeSince is the verdict on a position that a client asks for changes from, of which nothing else is known.
 func (db *Database) JudgeSince(ctx context.Context, since tidegate.Since, peer bool) (devicesync.Verdict, error) {
 	if db.device == nil || devicesync.Position(since) == 0 {

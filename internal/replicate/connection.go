@@ -77,6 +77,8 @@ type collection struct {
 	// active keeps account of what is replicated, where this side drives it.
 	active *activeCollection
 
+	client client
+
 	mu   sync.Mutex
 	sub  *subscription
 	puts revQueue
@@ -105,14 +107,19 @@ func (c *connection) open(t blip.Transport) {
 	c.conn = blip.NewConn(t, o)
 }
 
-// close gives back what the connection held, after it ended, and waits for those who still work for it.
-func (c *connection) close() {
+// close gives back what the connection held, after it ended, and waits for those who still work for it. normally: the peer
+// closed it in the normal way.
+func (c *connection) close(normally bool) {
 	c.mu.Lock()
-	for _, coll := range c.all() {
+	all := c.all()
+	for _, coll := range all {
 		coll.unsubscribe()
 	}
 	c.mu.Unlock()
 	c.crew.wait()
+	for _, coll := range all {
+		coll.noteGone(normally)
+	}
 }
 
 // all are the collections that the peer may name; c.mu is held.

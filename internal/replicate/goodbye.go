@@ -38,8 +38,10 @@ func leaveFor(cause error) *leave {
 }
 
 // goodbye ends the connection for a cause.
-func (c *connection) goodbye(cause error) {
-	l := leaveFor(cause)
+func (c *connection) goodbye(cause error) { c.part(leaveFor(cause)) }
+
+// part ends the connection. It waits for those who work for it, so none of them calls it.
+func (c *connection) part(l *leave) {
 	if !c.leaving.CompareAndSwap(nil, l) {
 		return
 	}

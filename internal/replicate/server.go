@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
 )
@@ -94,6 +95,8 @@ type Peer struct {
 	Gateway bool
 	// Deltas: delta_sync.enabled of the database.
 	Deltas bool
+	// Needs, if not nil, is told the lowest position whose history the peer still needs; 0: none, it has caught up.
+	Needs func(pos tidegate.Seq)
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx
@@ -104,7 +107,7 @@ func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c.open(t)
 	stop := c.whenEnded(ctx)
 	err := c.conn.Run()
-	c.close()
+	c.close(err == nil)
 	stop()
 	return err
 }

@@ -31,6 +31,8 @@ type Replication struct {
 	HideMissing bool
 	// DeltaSync: deltas are sent and taken.
 	DeltaSync bool
+	// Needs, if not nil, is told the lowest position whose history the client still needs; 0: it has caught up.
+	Needs func(tidegate.Seq)
 	// Limits bound the connection.
 	Limits config.BLIPSettings
 }
@@ -90,6 +92,7 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 		ReadOnly:    r.isGuest() && settings.GuestReadOnly,
 		HideMissing: r.listener == public && settings.ForceAPIForbidden,
 		DeltaSync:   settings.DeltaSync,
+		Needs:       session.Needs,
 		Limits:      s.settings.BLIP,
 	}
 	if r.q.text("client") == peerGateway {
