@@ -256,7 +256,9 @@ func (h *Handle) StoreCheckpoint(ctx context.Context, ref ClientRef, rev string,
 		if text, since := tokenOf(ref.Kind, body); text != "" {
 			rec.LastSince, rec.LastPos = text, devicesync.Position(since)
 		}
-		if repeated := ref.Kind == ClientBLIP && row.Record.Epoch.Repeats() && rec.ResetEpoch != row.Record.Epoch.No; !repeated {
+		v, _ := c.judge(row, ref)
+		repeated := ref.Kind == ClientBLIP && row.Record.Epoch.Repeats() && rec.ResetEpoch != row.Record.Epoch.No
+		if !repeated && v.Kind != devicesync.ResetWipe {
 			if done, err = h.resetDone(tx, rec, &c, row); err != nil {
 				return err
 			}

@@ -48,7 +48,7 @@ func (s *Server) handleChanges(w http.ResponseWriter, r *request) error {
 	}
 	defer session.Leave()
 	defer r.leaveWith(session)()
-	feed, err := s.openFeed(r.Context(), r.handle, o)
+	feed, err := s.openFeed(r.Context(), r, r.handle, o)
 	if err != nil {
 		return err
 	}

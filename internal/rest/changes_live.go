@@ -270,7 +270,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 	if err != nil {
 		return err
 	}
-	if f.feed, err = s.openFeed(f.leaving, handle, o); err != nil {
+	if f.feed, err = s.openFeed(f.leaving, r, handle, o); err != nil {
 		f.abandon()
 		return err
 	}

@@ -45,7 +45,7 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 	}
 	o, err := s.websocketOptions(ws)
 	if err == nil {
-		f.feed, err = s.openFeed(f.leaving, handle, o)
+		f.feed, err = s.openFeed(f.leaving, r, handle, o)
 	}
 	if err != nil {
 		f.abandon() // a client that comes back at once finds its place free
