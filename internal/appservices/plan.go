@@ -125,6 +125,9 @@ func (p *plan) patchService(id string, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if p.row.Config.Mode == devicesync.Partition && p.row.Record.State != devicesync.Terminated && patch.Partition == nil && onlySync(body) {
+		patch.Partition, patch.Flexible = patch.Flexible, nil // a sync object that leaves the partition as it is
+	}
 	svc, synced, asks := p.app.service(id), p.app.synced(), asked(patch)
 	switch {
 	case svc.Synced:
@@ -144,6 +147,15 @@ func (p *plan) patchService(id string, body []byte) error {
 		svc.Modified = p.c.s.now().Unix()
 	}
 	return nil
+}
+
+// onlySync reports whether a service configuration has a sync object, and no flexible_sync.
+func onlySync(body []byte) bool {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(body, &members) // it was parsed
+	_, flexible := members["flexible_sync"]
+	_, sync := members["sync"]
+	return sync && !flexible
 }
 
 // asked reports whether a patch asks for a state in which sync is configured.
