@@ -101,6 +101,7 @@ type Console struct {
 	nav       []navEntry
 	topics    map[string]topic
 	streams   chan struct{} // holds one for each live connection
+	history   *history
 
 	closing   context.Context
 	close     context.CancelFunc
@@ -117,6 +118,7 @@ func New(o Options) (*Console, error) {
 		o: o, sessions: newSessions(o), loginKey: make([]byte, 32), topics: make(map[string]topic),
 		streams: make(chan struct{}, o.MaxStreams),
 	}
+	c.history = &history{c: c}
 	rand.Read(c.loginKey) // it never fails
 	c.closing, c.close = context.WithCancel(context.Background())
 	var err error

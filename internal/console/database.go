@@ -35,15 +35,9 @@ type databaseView struct {
 	State       string
 	Started     time.Time
 	UUID        string
-	Collections []collectionRow
+	Collections []keyspace
 	Figures     map[string]any // as the topic sends them
 	NoFigures   bool           // the account may not read them
-}
-
-type collectionRow struct {
-	Keyspace      keyspace
-	Reads, Writes string
-	Rejected      string
 }
 
 func (c *Console) showDatabase(rq *request) error {
@@ -61,10 +55,7 @@ func (c *Console) showDatabase(rq *request) error {
 		return err
 	}
 	for _, name := range names {
-		f := figures.SyncGateway.PerDB[rq.db].Collection[name]
-		v.Collections = append(v.Collections, collectionRow{
-			keyspace{rq.db, name}, count(int64(f["num_doc_reads"])), count(int64(f["num_doc_writes"])), count(int64(f["sync_function_reject_count"] + f["sync_function_reject_access_count"])),
-		})
+		v.Collections = append(v.Collections, keyspace{rq.db, name})
 	}
 	rq.live = []string{"database:" + rq.db}
 	return rq.render("database", "Overview", v)
@@ -74,7 +65,7 @@ func (c *Console) showDatabase(rq *request) error {
 func databaseData(info *databaseInfo, figures *expvar, db string) map[string]any {
 	f := figures.SyncGateway.PerDB[db]
 	whole := func(v float64) string { return count(int64(v)) }
-	return map[string]any{
+	data := map[string]any{
 		"state": info.State, "sequence": count(int64(info.UpdateSeq)), "writes": whole(f.database("num_doc_writes")), "reads": whole(f.reads()),
 		"clients": whole(f.database("num_replications_active")), "continuous": whole(f.Pull["num_pull_repl_active_continuous"]),
 		"sent": whole(f.Pull["rev_send_count"]), "received": whole(f.Push["doc_push_count"]),
@@ -83,6 +74,11 @@ func databaseData(info *databaseInfo, figures *expvar, db string) map[string]any
 		"bytesWritten": byteSize(int64(f.database("doc_writes_bytes"))), "syncTime": average(f.database("sync_function_time"), f.database("sync_function_count")),
 		"version": info.State,
 	}
+	for name, c := range f.Collection {
+		data["writes:"+name], data["reads:"+name] = whole(c["num_doc_writes"]), whole(c["num_doc_reads"])
+		data["refused:"+name] = whole(c["sync_function_reject_count"] + c["sync_function_reject_access_count"])
+	}
+	return data
 }
 
 // average writes a mean time; total is in nanoseconds.
