@@ -54,14 +54,14 @@ func (p Patch) choose(row *Row) (Mode, *Part, error) {
 		mode Mode
 		part *Part
 	}{{Flexible, p.Flexible}, {Partition, p.Partition}} {
-		asks := one.part != nil && one.part.State != nil && *one.part.State != Terminated
+		asks := one.part != nil && wants(one.part.State, p.State)
 		switch {
 		case one.part == nil:
 		case row.Record.State != Terminated && row.Config.Mode != one.mode:
 			if asks {
 				return "", nil, refuse(tidegate.Conflict, CodeModeSwitch, "sync is configured in %s mode: terminate it before it is configured in %s mode", row.Config.Mode, one.mode)
 			}
-		case part != nil && asks && part.State != nil && *part.State != Terminated:
+		case part != nil && asks && wants(part.State, p.State):
 			return "", nil, refuse(tidegate.Conflict, CodeModeSwitch, "sync can be configured in one mode only")
 		case part == nil || asks:
 			mode, part = one.mode, one.part
@@ -77,6 +77,11 @@ func (p Patch) choose(row *Row) (Mode, *Part, error) {
 		part = &Part{State: p.State, Members: part.Members}
 	}
 	return mode, part, nil
+}
+
+// wants reports whether a state other than Terminated is asked for, by a part or for whatever part there is.
+func wants(part, whole *State) bool {
+	return part != nil && *part != Terminated || part == nil && whole != nil && *whole != Terminated
 }
 
 // terminate begins a termination, unless there is nothing to terminate. The config stays until the last step; nobody is shown it.

@@ -14,14 +14,14 @@ type Ledger struct {
 
 // Session is an open replication of a device or peer.
 type Session struct {
-	Kind     string    `json:"kind"` // "blip" or "changes"
-	User     string    `json:"user"` // "" is the guest, or an administrator if Admin
-	Admin    bool      `json:"admin,omitempty"`
-	Peer     bool      `json:"peer,omitempty"` // another gateway
-	ClientID string    `json:"client_id,omitempty"`
-	Since    string    `json:"since,omitempty"` // where its feed began
-	Remote   string    `json:"remote"`          // address
-	Started  time.Time `json:"started"`
+	Kind       string    `json:"kind"` // "blip", "changes", or "replication" for one that this gateway runs
+	User       string    `json:"user"` // "" is the guest, or an administrator if Admin
+	Admin      bool      `json:"admin,omitempty"`
+	Peer       bool      `json:"peer,omitempty"`       // another gateway
+	Connection string    `json:"connection,omitempty"` // what logs call it
+	Since      string    `json:"since,omitempty"`      // where its feed began
+	Remote     string    `json:"remote"`               // address
+	Started    time.Time `json:"started"`
 }
 
 // Status is everything about a database's device sync (§5.1, sync/lifecycle).

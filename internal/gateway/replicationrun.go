@@ -118,7 +118,7 @@ func (p *replication) runGated(ctx context.Context, replicator Replicator) error
 	sync := p.m.r.deviceSync
 	for {
 		_, changed := sync.live.Watch()
-		session, err := sync.Join(ctx, devicesync.Session{Kind: "replication", ClientID: p.id}, devicesync.Access{Peer: true})
+		session, err := sync.Join(ctx, devicesync.Session{Kind: "replication", Connection: p.id}, devicesync.Access{Peer: true})
 		if err == nil {
 			err = replicator.Run(session.Context())
 			refused, closed := errors.AsType[*devicesync.GateError](context.Cause(session.Context()))

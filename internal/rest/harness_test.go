@@ -104,8 +104,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	return r
 }
 
-// readAll stands in for the replication protocol: it reads until the connection is over.
-func readAll(_ context.Context, conn net.Conn, _ Replication) error {
+// readAll stands in for the replication protocol: it reads until the connection is over or must end.
+func readAll(ctx context.Context, conn net.Conn, _ Replication) error {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_, _ = io.Copy(io.Discard, conn)
 	return nil
 }

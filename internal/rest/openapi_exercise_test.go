@@ -53,6 +53,7 @@ func (e *exercise) run() {
 	e.tools()
 	e.compaction()
 	e.writeBlock()
+	e.deviceSync()
 	e.states()
 	e.resync()
 	e.dryRuns()

@@ -78,7 +78,8 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 		counted()
 		return nil, err
 	}
-	what := r.sessionInfo("blip", "")
+	id, what := newCorrelationID(), r.sessionInfo("blip", "")
+	what.Connection = id
 	session, err := r.running.DeviceSync().Join(leaving, what, r.syncAccess())
 	if err != nil {
 		counted()
@@ -88,7 +89,7 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 	settings := r.running.Settings()
 	c := &replication{s: s, stats: &r.running.Stats().Replication, held: []func(){counted, session.Leave, release}}
 	c.what = Replication{
-		DB: db, User: r.user, Version: version, ID: newCorrelationID(),
+		DB: db, User: r.user, Version: version, ID: id,
 		ReadOnly:    r.isGuest() && settings.GuestReadOnly,
 		HideMissing: r.listener == public && settings.ForceAPIForbidden,
 		DeltaSync:   settings.DeltaSync,

@@ -43,6 +43,8 @@ var policy = map[listener]string{
 		write   PUT /{ks}/_design/{ddoc}, DELETE /{ks}/_design/{ddoc}
 		write   POST /{ks}/_bulk_docs
 		login   POST /{ks}/_bulk_get, POST /{ks}/_revs_diff
+		login   GET /{ks}/_sync
+		write   POST /{ks}/_sync/unsynced
 		login   GET /{ks}/_all_docs, HEAD /{ks}/_all_docs, POST /{ks}/_all_docs
 		login   GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes`,
 	admin: `
@@ -56,6 +58,11 @@ var policy = map[listener]string{
 		db      POST /{db}/_offline, POST /{db}/_online, GET /{db}/_resync, POST /{db}/_resync
 		db      GET /{ks}/resync, HEAD /{ks}/resync, POST /{ks}/resync, PUT /{ks}/resync, DELETE /{ks}/resync
 		db      GET /{db}/_write_block, PUT /{db}/_write_block
+		db      GET /{db}/_device_sync, POST /{db}/_device_sync, GET /{db}/_device_sync/sessions, GET /{db}/_device_sync/clients
+		db      POST /{db}/_device_sync/reset_client, POST /{db}/_device_sync/reset_all, POST /{db}/_device_sync/trim
+		db      GET /{db}/_device_sync/quarantine, GET /{db}/_device_sync/quarantine/{id}, DELETE /{db}/_device_sync/quarantine/{id}
+		db      POST /{db}/_device_sync/quarantine/{id}/restore
+		db      GET /{ks}/_sync, POST /{ks}/_sync/unsynced
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync
