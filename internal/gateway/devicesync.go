@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/store"
@@ -89,6 +91,24 @@ func (s *DeviceSync) Apply(ctx context.Context, c devicesync.Change) (devicesync
 		s.follow()
 	}
 	return out, nil
+}
+
+// dropped lists the collections that a config takes away from device sync (device-sync.md §8.7). One that nobody has configured lets them
+// go: an operator who does not use it never meets it.
+func (s *DeviceSync) dropped(old, cfg *config.Database) []string {
+	row := s.live.Row()
+	if row.Record.State == devicesync.Terminated || row.Config.Automatic {
+		return nil
+	}
+	var gone []string
+	is := syncSources(cfg)
+	for key := range syncSources(old) {
+		if _, there := is[key]; !there {
+			gone = append(gone, key)
+		}
+	}
+	slices.Sort(gone)
+	return gone
 }
 
 // Fail puts device sync into phase error: what it depends on is lost, and clients are refused until it is terminated (§2.3).

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/store"
 )
 
@@ -222,6 +224,8 @@ type Change struct {
 	// OfflineGiven says that the request set offline itself. Otherwise a database that was taken offline by
 	// hand stays so.
 	OfflineGiven bool
+	// AllowDestructive: collections that sync may be dropped, which puts device sync into phase error.
+	AllowDestructive bool
 }
 
 // errVersion is what a request gets whose If-Match is out of date (gateway-rest.md §10.3): 412.
@@ -293,6 +297,10 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if r.disturbs(old.Config, c.Config) {
 		return "", errResyncing
 	}
+	dropped := r.deviceSync.dropped(old.Config, c.Config)
+	if len(dropped) > 0 && !c.AllowDestructive {
+		return "", devicesync.Destructive(fmt.Sprintf("device sync breaks when a collection that it serves is dropped (%s): terminate it and enable it again", strings.Join(dropped, ", ")))
+	}
 	ctx = context.WithoutCancel(ctx)
 	d := old.withConfig(c.Config, r.g.opts.Now())
 	if err := r.g.forgetDue(ctx, d); err != nil {
@@ -301,7 +309,10 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if err := r.apply(ctx, old, d, c); err != nil {
 		return "", err
 	}
-	return d.version(), nil
+	if len(dropped) > 0 {
+		err = r.deviceSync.Fail(ctx, "CollectionDropped", "collections that were synced have been dropped: "+strings.Join(dropped, ", "))
+	}
+	return d.version(), err
 }
 
 // forgetDue notes that a database without a single write needs no resync.
