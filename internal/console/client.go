@@ -29,6 +29,8 @@ const (
 
 var errNoAPI = &pageError{http.StatusNotFound, "Not available", "This server was started without that API."}
 
+var errNoRole = &apiError{http.StatusForbidden, "Unauthorized", "device sync is administered by accounts that may administer the whole server."}
+
 // apiError is an answer of an API that is none of success.
 type apiError struct {
 	Status int
@@ -112,6 +114,11 @@ func (cl *client) send(ctx context.Context, method, path string, query url.Value
 func (cl *client) call(ctx context.Context, method, path string, query url.Values, body []byte, header http.Header) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	return cl.longCall(ctx, method, path, query, body, header)
+}
+
+// longCall is call without a limit of time but that of ctx.
+func (cl *client) longCall(ctx context.Context, method, path string, query url.Values, body []byte, header http.Header) (*answer, error) {
 	rec := &recorder{header: make(http.Header)}
 	if err := cl.do(ctx, rec, method, path, query, body, header); err != nil {
 		return nil, err
@@ -119,6 +126,9 @@ func (cl *client) call(ctx context.Context, method, path string, query url.Value
 	a := &answer{Status: rec.statusCode(), Header: rec.header, Body: rec.body.Bytes()}
 	if rec.full {
 		return nil, fmt.Errorf("call %s %s: the answer is longer than %d bytes", method, path, maxAnswer)
+	}
+	if a.Status == http.StatusUnauthorized && cl.prefix != "" {
+		return nil, errNoRole // whoever is logged in here is nobody there
 	}
 	if a.Status/100 != 2 {
 		return nil, readError(a)

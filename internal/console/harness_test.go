@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/appservices"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/console"
 	"github.com/tidegate/tidegate/internal/gateway"
@@ -30,6 +31,7 @@ type site struct {
 	t       testing.TB
 	gateway *gateway.Gateway
 	admin   http.Handler // the admin API, unguarded
+	apps    http.Handler // the App Services Admin API
 	console *console.Console
 	clock   *clock
 	log     *slog.Logger
@@ -87,7 +89,11 @@ func newSite(t testing.TB) *site {
 		Gateway: g, Config: startup, Logger: log, Version: "test",
 		AdminDeps: rest.AdminDeps{LogLevel: level, LogRing: ring},
 	})
-	s := &site{t: t, gateway: g, admin: api.Admin(), clock: new(clock), log: log, logins: newTestLogins(t)}
+	apps, err := appservices.New(t.Context(), appservices.Options{Gateway: g, Store: st, Keys: access.NewAPIKeys(st, g.Passwords()), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, gateway: g, admin: api.Admin(), apps: apps, clock: new(clock), log: log, logins: newTestLogins(t)}
 	s.newConsole()
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {
@@ -106,7 +112,7 @@ func newSite(t testing.TB) *site {
 func (s *site) newConsole() {
 	s.t.Helper()
 	c, err := console.New(console.Options{
-		Gateway: s.admin, Logins: s.logins, Logger: s.log, Version: "1.0-test", LocalOnly: true, Now: s.clock.Now, LiveEvery: 50 * time.Millisecond,
+		Gateway: s.admin, AppServices: s.apps, Logins: s.logins, Logger: s.log, Version: "1.0-test", LocalOnly: true, Now: s.clock.Now, LiveEvery: 50 * time.Millisecond,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -145,6 +151,16 @@ func (s *site) do(method, target, body string) string {
 		s.t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
 	}
 	return w.Body.String()
+}
+
+// status calls the admin API and returns the status.
+func (s *site) status(method, target string) int {
+	s.t.Helper()
+	r := httptest.NewRequestWithContext(s.t.Context(), method, target, nil)
+	r.Host = "localhost"
+	w := httptest.NewRecorder()
+	s.admin.ServeHTTP(w, r)
+	return w.Code
 }
 
 // bulk puts n documents id-000001 … into a keyspace.
@@ -215,9 +231,19 @@ type testIdentity struct {
 	who    rest.Insider
 }
 
-func (i *testIdentity) Name() string                       { return i.who.Name }
-func (i *testIdentity) ReadOnly() bool                     { return i.who.ReadOnly }
-func (i *testIdentity) Sign(r *http.Request) *http.Request { return rest.AsInsider(r, i.who) }
+func (i *testIdentity) Name() string   { return i.who.Name }
+func (i *testIdentity) ReadOnly() bool { return i.who.ReadOnly }
+func (i *testIdentity) Sign(r *http.Request) *http.Request {
+	r = rest.AsInsider(r, i.who)
+	who, err := appservices.IdentityOfAdmin(i.who.Admin)
+	if err != nil {
+		return r
+	}
+	if i.who.ReadOnly {
+		who.Role = access.RoleReadOnly
+	}
+	return appservices.AsUser(r, who)
+}
 func (i *testIdentity) Valid(context.Context) bool {
 	i.logins.mu.Lock()
 	defer i.logins.mu.Unlock()

@@ -30,6 +30,8 @@ type navSection int
 const (
 	navServer navSection = iota
 	navDatabase
+	navSync   // of the database: its device sync
+	navManage // of the database: what an app is made of
 )
 
 // page is what a page's file contributes.
@@ -44,6 +46,24 @@ func (c *Console) pages() []page {
 	return []page{
 		c.loginPages(),
 		c.overviewPages(),
+		c.databasePages(),
+		c.documentsPages(),
+		c.documentPages(),
+		c.channelPages(),
+		c.whyPages(),
+		c.usersPages(),
+		c.rolesPages(),
+		c.logPages(),
+		c.metricsPages(),
+		c.configPages(),
+		c.deviceSyncPages(),
+		c.deployPages(),
+		c.sourcePages(),
+		c.clientPages(),
+		c.quarantinePages(),
+		c.syncLogPages(),
+		c.replicationPages(),
+		c.resyncPages(),
 	}
 }
 

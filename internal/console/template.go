@@ -19,7 +19,7 @@ import (
 var templateFiles embed.FS
 
 // shared are the templates that every page can use.
-var shared = []string{"templates/layout.html", "templates/parts.html", "templates/icons.html"}
+var shared = []string{"templates/layout.html", "templates/parts.html", "templates/icons.html", "templates/syncparts.html"}
 
 // loadTemplates parses one set for each page: the shared ones and templates/<page>.html, which defines "content".
 func (c *Console) loadTemplates() (map[string]*template.Template, error) {
@@ -67,6 +67,8 @@ type view struct {
 type navItem struct {
 	Label, Icon, Href string
 	Database          bool // it is about the database, not the server
+	Sync, Manage      bool // likewise, in a part of its own
+	Nested            bool // below the one before
 	Current           bool
 }
 
@@ -93,15 +95,15 @@ func (rq *request) navigation() []navItem {
 	entries := slices.Clone(rq.c.nav)
 	slices.SortStableFunc(entries, func(a, b navEntry) int { return int(a.section-b.section)*1000 + a.order - b.order })
 	for _, e := range entries {
-		if e.section == navDatabase && rq.db == "" {
+		if e.section != navServer && rq.db == "" {
 			continue
 		}
 		items = append(items, navItem{
 			Label: e.label, Icon: e.icon, Href: Base + strings.ReplaceAll(e.href, "{db}", url.PathEscape(rq.db)),
-			Database: e.section == navDatabase, Current: rq.route.nav == e.label,
+			Database: e.section == navDatabase, Sync: e.section == navSync, Manage: e.section == navManage, Current: rq.route.nav == e.label,
 		})
 	}
-	return items
+	return append(items, rq.sources...)
 }
 
 // funcs are the functions of templates.
@@ -114,14 +116,17 @@ func (c *Console) funcs() template.FuncMap {
 		"counti": func(n int) string {
 			return count(n)
 		},
-		"bytes":  byteSize[int64],
-		"ago":    func(t time.Time) string { return ago(c.o.Now(), t) },
-		"stamp":  stamp,
-		"pretty": pretty,
-		"dict":   dict,
-		"join":   strings.Join,
-		"list":   func(items ...string) []string { return items },
-		"plural": plural,
+		"bytes":    byteSize[int64],
+		"ago":      func(t time.Time) string { return ago(c.o.Now(), t) },
+		"stamp":    stamp,
+		"pretty":   pretty,
+		"dict":     dict,
+		"join":     strings.Join,
+		"lower":    strings.ToLower,
+		"shortrev": shortRev,
+		"int64":    func(n int) int64 { return int64(n) },
+		"list":     func(items ...string) []string { return items },
+		"plural":   plural,
 	}
 }
 
