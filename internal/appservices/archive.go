@@ -98,10 +98,11 @@ func fromFiles(files map[string][]byte) ([]byte, error) {
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue // an empty file is normal (device-sync.md §6.4)
 		}
-		if _, err := checkObject(text); err != nil && strings.HasSuffix(path, ".json") {
+		parts := strings.Split(path, "/")
+		read := len(parts) == 1 && strings.HasSuffix(path, ".json") || parts[0] == "sync" || parts[0] == "data_sources"
+		if _, err := checkObject(text); err != nil && read {
 			return nil, fail(http.StatusBadRequest, asAPIError(err).code, "%s: %s", printable(path), asAPIError(err).text)
 		}
-		parts := strings.Split(path, "/")
 		switch {
 		case path == "realm_config.json" || path == "config.json":
 			var head map[string]json.RawMessage

@@ -134,6 +134,9 @@ func (c *call) putInForce(d *deployment) (devicesync.Outcome, error) {
 		return none, err
 	}
 	live := snapshotOf(a, r.DeviceSync().Live().Row())
+	if a.Database != c.app.Database && live.State != devicesync.Terminated {
+		d.Next.Settings.ClusterName = live.Settings.ClusterName // it syncs already, from where it does
+	}
 	patch, changed := patchTo(&live, &d.Next)
 	if !changed {
 		return none, nil

@@ -30,7 +30,7 @@ import (
 
 // rig is a gateway with the API in front of it.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	st      store.Store
 	blobs   blob.Store
 	gateway *gateway.Gateway
@@ -63,10 +63,15 @@ func (c *clock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// newRig makes a gateway with the named databases, and logs an owner in.
+// newRig makes a gateway with the named databases, and logs an owner in, for a test that runs beside others.
 func newRig(t *testing.T, databases ...string) *rig {
 	t.Helper()
 	t.Parallel()
+	return newSharedRig(t, databases...)
+}
+
+func newSharedRig(t testing.TB, databases ...string) *rig {
+	t.Helper()
 	st, err := pebblestore.OpenMem()
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +156,7 @@ func (r *rig) login() {
 
 // answer is what came back.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	code   int
 	header http.Header
