@@ -255,6 +255,9 @@ var looks = []look{{"light", 1280, false}, {"dark", 1280, true}, {"phone", 360, 
 func (b *window) shoot(name string) {
 	b.t.Helper()
 	for _, l := range looks {
+		if *screenshots == "" && l.width > 600 {
+			continue // there is nothing to check
+		}
 		scheme := "light"
 		if l.dark {
 			scheme = "dark"
@@ -273,6 +276,18 @@ func (b *window) shoot(name string) {
 		}
 	}
 	b.run("look as usual", viewport(1280, "light"))
+}
+
+// shootNow takes a picture of the page as it is now, if pictures are asked for.
+func (b *window) shootNow(name string) {
+	b.t.Helper()
+	if *screenshots == "" {
+		return
+	}
+	picture := value(b, "take a picture", chromedp.CaptureScreenshot())
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), picture, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // viewport makes the window as wide as asked for, in a colour scheme.

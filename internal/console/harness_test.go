@@ -40,7 +40,7 @@ type site struct {
 	server  *http.Server
 }
 
-// clock is the console's time; it can be put forward.
+// clock is the time of the console and the gateway; it can be put forward.
 type clock struct {
 	mu    sync.Mutex
 	ahead time.Duration
@@ -78,8 +78,9 @@ func newSite(t testing.TB) *site {
 	level := new(slog.LevelVar)
 	log := slog.New(ring.Tee(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level, ReplaceAttr: telemetry.Redact})))
 	server := rest.ReplicateServer(startup.Settings().BLIP, nil, log)
+	clk := new(clock)
 	g, err := gateway.Open(t.Context(), gateway.Options{
-		Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: log,
+		Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: log, Now: clk.Now,
 		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) { return replicate.NewReplicator(server, o) },
 	})
 	if err != nil {
@@ -89,11 +90,11 @@ func newSite(t testing.TB) *site {
 		Gateway: g, Config: startup, Logger: log, Version: "test",
 		AdminDeps: rest.AdminDeps{LogLevel: level, LogRing: ring},
 	})
-	apps, err := appservices.New(t.Context(), appservices.Options{Gateway: g, Store: st, Keys: access.NewAPIKeys(st, g.Passwords()), Logger: log})
+	apps, err := appservices.New(t.Context(), appservices.Options{Gateway: g, Store: st, Keys: access.NewAPIKeys(st, g.Passwords()), Logger: log, Now: clk.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, gateway: g, admin: api.Admin(), apps: apps, clock: new(clock), log: log, logins: newTestLogins(t)}
+	s := &site{t: t, gateway: g, admin: api.Admin(), apps: apps, clock: clk, log: log, logins: newTestLogins(t)}
 	s.newConsole()
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {
@@ -189,19 +190,25 @@ type testLogins struct {
 	nobody bool
 }
 
+// testHashes are the hashes of the passwords of all sites, by name.
+var testHashes = sync.OnceValue(func() map[string]access.Secret {
+	hashes := make(map[string]access.Secret)
+	for name, password := range map[string]string{"admin": "correct horse", "reader": "only looking", "worlds": "one database"} {
+		hash, err := access.HashPassword(password, 10)
+		if err == nil {
+			hashes[name] = access.NewSecret(hash)
+		}
+	}
+	return hashes
+})
+
 func newTestLogins(t testing.TB) *testLogins {
 	t.Helper()
-	hash := func(password string) access.Secret {
-		h, err := access.HashPassword(password, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return access.NewSecret(h)
-	}
+	hash := testHashes()
 	admins, err := access.NewAdminAccounts([]access.AdminAccount{
-		{Name: "admin", PasswordHash: hash("correct horse"), Roles: []string{"admin"}},
-		{Name: "reader", PasswordHash: hash("only looking"), Roles: []string{"admin"}},
-		{Name: "worlds", PasswordHash: hash("one database"), Roles: []string{"bucket_admin"}, Databases: []string{"world"}},
+		{Name: "admin", PasswordHash: hash["admin"], Roles: []string{"admin"}},
+		{Name: "reader", PasswordHash: hash["reader"], Roles: []string{"admin"}},
+		{Name: "worlds", PasswordHash: hash["worlds"], Roles: []string{"bucket_admin"}, Databases: []string{"world"}},
 	}, access.NewPasswords(access.PasswordsConfig{Cost: 10}))
 	if err != nil {
 		t.Fatal(err)

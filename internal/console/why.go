@@ -45,6 +45,7 @@ type explainedRole struct {
 	Exists, Held bool
 	Since        uint64
 	By           []explainedGrant
+	MoreDocs     int `json:"more_documents"`
 }
 
 type explainedChannel struct {
@@ -53,18 +54,18 @@ type explainedChannel struct {
 	Since     uint64
 	HeldSince uint64 `json:"held_since"`
 	By        []explainedGrant
+	MoreDocs  int `json:"more_documents"`
 	History   []struct{ Start, End uint64 }
 }
 
 type explainedGrant struct {
-	Kind          string
-	Since         uint64
-	Role, Doc     string
-	Documents     []string
-	MoreDocuments int              `json:"more_documents"`
-	RoleSince     uint64           `json:"role_since"`
-	ChannelSince  uint64           `json:"channel_since"`
-	Through       []explainedGrant `json:"through"`
+	Kind         string // "admin", "document", "role" and others
+	Since        uint64
+	Role         string
+	Document     string
+	Collection   string // of the document
+	RoleSince    uint64 `json:"role_since"`
+	ChannelSince uint64 `json:"channel_since"`
 }
 
 type whyView struct {

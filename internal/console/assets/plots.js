@@ -3,9 +3,9 @@
 (() => {
   const root = document.getElementById("plots");
   const unitOf = {
-    rate: (v) => v.toFixed(v < 10 ? 1 : 0) + "/s",
-    ms: (v) => v.toPrecision(2) + " ms",
-    count: (v) => String(Math.round(v)),
+    rate: (v) => (v === 0 || v >= 10 ? v.toFixed(0) : v.toFixed(1)) + "/s",
+    ms: (v) => (v === 0 ? "0" : v >= 100 ? v.toFixed(0) : v.toPrecision(2)) + " ms",
+    count: (v) => (Number.isInteger(v) ? String(v) : ""),
     percent: (v) => Math.round(v) + " %",
     bytes: (v) => {
       for (const unit of ["B", "KiB", "MiB"]) {
@@ -20,6 +20,9 @@
     const get = (name) => style.getPropertyValue(name).trim();
     return { ink: get("--muted"), grid: get("--line"), lines: [1, 2, 3, 4].map((n) => get("--plot-" + n)) };
   };
+
+  const leastTop = { rate: 1, ms: 1, count: 4, percent: 10, bytes: 1024 }; // of an axis, so that nothing does not look like much
+  const clock = (t) => new Date(t * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
   let times = [];
   let values = {};
@@ -45,8 +48,8 @@
       height: 190,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 } },
-      scales: { x: { range: () => [now() - minutes * 60, now()] }, y: { range: (_, low, high) => [0, Math.max(high || 0, plot.place.dataset.unit === "percent" ? 10 : 1) * 1.1] } },
-      axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => plot.write(v)) }],
+      scales: { x: { range: () => [now() - minutes * 60, now()] }, y: { range: (_, low, high) => [0, Math.max(high || 0, leastTop[plot.place.dataset.unit]) * 1.1] } },
+      axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => plot.write(v)) }],
       series: [{}, ...plot.series.map((s, i) => ({ label: s.label, stroke: c.lines[i], width: 2, points: { show: false }, spanGaps: true }))],
       hooks: { setCursor: [(u) => legend(plot, u.cursor.idx)] },
     }, dataOf(plot), plot.place);
