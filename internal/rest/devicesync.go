@@ -88,6 +88,8 @@ func (s *Server) handleChangeDeviceSync(w http.ResponseWriter, r *request) error
 		return err
 	}
 	switch {
+	case state == nil && terminates(change.Patch) && body.Confirm != ConfirmTermination:
+		return errSyncConfirm
 	case state != nil:
 		change.Patch.State = state
 	case change.Patch.Flexible == nil && change.Patch.Partition == nil:
@@ -97,6 +99,16 @@ func (s *Server) handleChangeDeviceSync(w http.ResponseWriter, r *request) error
 		return err
 	}
 	return s.replyDeviceSync(w, r, http.StatusAccepted)
+}
+
+// terminates reports whether a patch asks for a termination.
+func terminates(p devicesync.Patch) bool {
+	for _, part := range []*devicesync.Part{p.Flexible, p.Partition} {
+		if part != nil && part.State != nil && *part.State == devicesync.Terminated {
+			return true
+		}
+	}
+	return false
 }
 
 // stateOfAction is the state that an action asks for; nil: the present one.
