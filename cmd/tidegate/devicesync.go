@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -112,12 +113,14 @@ func parseDeviceSync(args []string, getenv env, std stdio) (*deviceSyncOptions, 
 		return nil, err
 	}
 	var err error
-	if o.db, err = parseAdmin(*adminURL, o.name, *adminUser, *adminPassword); err != nil {
+	const some = "db" // an endpoint of a database is what can be parsed
+	if o.admin, err = parseAdmin(*adminURL, some, *adminUser, *adminPassword); err != nil {
 		return nil, err
 	}
-	o.db.passwordFrom(getenv, adminPasswordVariable)
-	o.admin = o.db
-	o.admin.url = strings.TrimRight(strings.TrimSuffix(o.db.url, "/"+o.name), "/")
+	o.admin.passwordFrom(getenv, adminPasswordVariable)
+	o.admin.url = strings.TrimSuffix(o.admin.url, "/"+some)
+	o.db = o.admin
+	o.db.url += "/" + url.PathEscape(o.name)
 	return o, nil
 }
 

@@ -401,11 +401,11 @@ func (c *deviceSyncClient) pull(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var config map[string]any
+	var config map[string]json.RawMessage
 	if err := json.Unmarshal(st.Config, &config); err != nil {
 		return err
 	}
-	config["type"], config["service_name"] = "flexible", "mongodb-atlas"
+	config["type"], config["service_name"] = json.RawMessage(`"flexible"`), json.RawMessage(`"mongodb-atlas"`)
 	b, err := json.MarshalIndent(config, "", "    ")
 	if err != nil {
 		return err
@@ -451,6 +451,21 @@ func (c *deviceSyncClient) push(ctx context.Context) error {
 	return c.act(ctx, map[string]any{"action": "configure", "config": config}, "configured")
 }
 
+// sorted returns a value in one form, however it was written; "" for none.
+func sorted(raw json.RawMessage) string {
+	var v any
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if dec.Decode(&v) != nil {
+		return ""
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
 // configDiff says what the members of a configuration would change.
 func configDiff(live json.RawMessage, config map[string]json.RawMessage) ([]string, error) {
 	var is map[string]json.RawMessage
@@ -459,15 +474,12 @@ func configDiff(live json.RawMessage, config map[string]json.RawMessage) ([]stri
 	}
 	var diff []string
 	for name, want := range config {
-		var b bytes.Buffer
-		if err := json.Compact(&b, want); err != nil {
-			return nil, err
+		wanted, have := sorted(want), sorted(is[name])
+		if have == "" {
+			have = "(default)"
 		}
-		if have := string(is[name]); have != b.String() {
-			if have == "" {
-				have = "(default)"
-			}
-			diff = append(diff, fmt.Sprintf("%s: %s -> %s", name, have, b.String()))
+		if have != wanted {
+			diff = append(diff, fmt.Sprintf("%s: %s -> %s", name, have, wanted))
 		}
 	}
 	slices.Sort(diff)
