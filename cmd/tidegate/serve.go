@@ -307,7 +307,8 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogRing: g.ring, LogLevel: g.level, DataDir: g.data,
-			Backup: backupOf(ctx, st), APIKeys: keys},
+			Backup: backupOf(ctx, st), APIKeys: keys,
+			AppDatabase: func(ctx context.Context, id string) (string, error) { return g.apps.DatabaseOf(ctx, id) }},
 	})
 	if g.apps, err = g.newAppServices(ctx, gw, st, server, keys, admins); err != nil {
 		return nil, err

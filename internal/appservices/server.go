@@ -73,6 +73,8 @@ type Server struct {
 	logs   *logRing
 	table  *table
 
+	addresses sync.Map // of the ids of apps by client_app_id, which never changes
+
 	// changing is held by who changes an app: its record, drafts, deployments, and what they do to the database.
 	changing sync.Mutex
 }

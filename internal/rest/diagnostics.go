@@ -25,6 +25,8 @@ type AdminDeps struct {
 	Collectors []prometheus.Collector // further metrics
 	Backup     Backup                 // writes backups
 	APIKeys    *access.APIKeys        // of the App Services API and the console
+	// AppDatabase finds the databases of apps; nil: there are no addresses under /_app.
+	AppDatabase AppDatabase
 }
 
 // diagnostics is what these endpoints keep.

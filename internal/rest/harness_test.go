@@ -94,7 +94,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	s := NewServer(Deps{
 		Gateway: g, Config: startup, Logger: o.log, Version: "test", Limits: o.limits, Replicate: o.replicate,
-		AdminDeps: AdminDeps{APIKeys: access.NewAPIKeys(st, g.Passwords())},
+		AdminDeps: AdminDeps{APIKeys: access.NewAPIKeys(st, g.Passwords()), AppDatabase: appOfDB},
 	})
 	r := &rig{t: t, gateway: g, server: s, public: s.Public(), admin: s.Admin()}
 	if o.database == "" {

@@ -68,7 +68,8 @@ func (e *exercise) start() {
 		AdminDeps: AdminDeps{
 			Backup:     func(_ context.Context, w io.Writer) (any, error) { return io.WriteString(w, "an archive") },
 			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), LogRing: telemetry.NewLogRing(10),
-			DataDir: e.t.TempDir(),
+			DataDir: e.t.TempDir(), AppDatabase: appOfDB,
+			APIKeys: e.r.server.deps.APIKeys,
 		},
 		Replicate: readAll,
 	})
@@ -88,6 +89,9 @@ func (e *exercise) server() {
 		e.call(l, "GET", "/", "", 200)
 		e.call(l, "HEAD", "/", "", 200)
 	}
+	e.call(public, "GET", "/_app/"+appID+"/", "", 200)
+	e.call(public, "HEAD", "/_app/"+appID+"/", "", 200)
+	e.call(public, "GET", "/_app/other-00000/", "", 404)
 	e.call(admin, "GET", "/_all_dbs", "", 200)
 	e.call(admin, "GET", "/_all_dbs?verbose=true", "", 200)
 	e.call(admin, "HEAD", "/_all_dbs", "", 200)

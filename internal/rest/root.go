@@ -41,6 +41,11 @@ func majorMinor(version string) string {
 
 // handleRoot answers GET and HEAD / (gateway-rest.md §9.1).
 func (s *Server) handleRoot(w http.ResponseWriter, r *request) error {
+	return s.replyRoot(w, r, s.gateway.ClusterUUID())
+}
+
+// replyRoot says what this server is. Clients that meet another uuid under the same address forget how far they had come.
+func (s *Server) replyRoot(w http.ResponseWriter, r *request, uuid string) error {
 	answer := struct {
 		CouchDB    string  `json:"couchdb"`
 		Version    string  `json:"version,omitempty"`
@@ -48,7 +53,7 @@ func (s *Server) handleRoot(w http.ResponseWriter, r *request) error {
 		Persistent bool    `json:"persistent_config"`
 		Admin      bool    `json:"ADMIN,omitempty"`
 		UUID       string  `json:"uuid"`
-	}{CouchDB: "Welcome", Persistent: s.gateway.Persistent(), Admin: r.listener == admin, UUID: s.gateway.ClusterUUID()}
+	}{CouchDB: "Welcome", Persistent: s.gateway.Persistent(), Admin: r.listener == admin, UUID: uuid}
 	version, v := s.product()
 	if r.listener == admin || !s.settings.HideProductVersion {
 		answer.Version, answer.Vendor = version, &v

@@ -5,6 +5,7 @@ func (s *Server) routesAdmin() []route {
 	rows := []route{
 		{"GET HEAD", "/_ping", public | admin | metrics, needNothing, anyType, s.handlePing},
 		{"GET HEAD", "/", client, needOpen, 0, s.handleRoot},
+		{"GET HEAD", "/_app/{app}", client, needOpen, 0, s.handleAppRoot},
 		{"GET HEAD", "/_all_dbs", admin, needServerRead, 0, s.handleAllDBs},
 		{"GET", "/_backup", admin, needServerWrite, 0, s.handleBackup},
 		{"GET", "/_status", admin, needServerRead, 0, s.handleStatus},

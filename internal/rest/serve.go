@@ -65,8 +65,11 @@ func (s *Server) guard(w *response, r *request, table *router) (err error) {
 // the handler.
 func (s *Server) steps(w *response, r *request, table *router) error {
 	s.setServerHeader(w.Header(), r)
-	var err error
-	if r.resource, r.vars = table.find(rawPath(r.Request)); r.resource != nil {
+	path, err := s.pathOf(r)
+	if err != nil {
+		return err
+	}
+	if r.resource, r.vars = table.find(path); r.resource != nil {
 		r.route = r.resource.routes[r.Method]
 		err = s.findDatabase(r)
 	}

@@ -26,7 +26,7 @@ import (
 var policy = map[listener]string{
 	public: `
 		nobody  GET /_ping, HEAD /_ping
-		open    GET /, HEAD /
+		open    GET /, HEAD /, GET /_app/{app}, HEAD /_app/{app}
 		open    PUT /{db}/
 		open    GET /{db}/_session, HEAD /{db}/_session, POST /{db}/_session
 		login   DELETE /{db}/_session
@@ -49,7 +49,7 @@ var policy = map[listener]string{
 		login   GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes`,
 	admin: `
 		nobody  GET /_ping, HEAD /_ping
-		open    GET /, HEAD /
+		open    GET /, HEAD /, GET /_app/{app}, HEAD /_app/{app}
 		read    GET /_all_dbs, HEAD /_all_dbs, GET /_status
 		all     PUT /{db}/, DELETE /{db}/
 		db      GET /{db}/, HEAD /{db}/
