@@ -89,8 +89,10 @@ func (e *exercise) server() {
 		e.call(l, "GET", "/", "", 200)
 		e.call(l, "HEAD", "/", "", 200)
 	}
-	e.call(public, "GET", "/_app/"+appID+"/", "", 200)
-	e.call(public, "HEAD", "/_app/"+appID+"/", "", 200)
+	for _, where := range []listener{public, admin} {
+		e.call(where, "GET", "/_app/"+appID+"/", "", 200)
+		e.call(where, "HEAD", "/_app/"+appID+"/", "", 200)
+	}
 	e.call(public, "GET", "/_app/other-00000/", "", 404)
 	e.call(admin, "GET", "/_all_dbs", "", 200)
 	e.call(admin, "GET", "/_all_dbs?verbose=true", "", 200)
