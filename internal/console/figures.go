@@ -1,10 +1,6 @@
 package console
 
-import (
-	"context"
-	"maps"
-	"strings"
-)
+import "context"
 
 // expvar is what /_expvar answers, as far as pages show it.
 type expvar struct {
@@ -47,15 +43,4 @@ func (e *expvar) own(name, db string) float64 {
 		name += `{database="` + db + `"}`
 	}
 	return e.Tidegate[name]
-}
-
-// ownSum adds up a figure over its labels.
-func (e *expvar) ownSum(name string) float64 {
-	sum := 0.0
-	for key := range maps.Keys(e.Tidegate) {
-		if key == name || strings.HasPrefix(key, name+"{") {
-			sum += e.Tidegate[key]
-		}
-	}
-	return sum
 }

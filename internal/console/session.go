@@ -19,7 +19,6 @@ type session struct {
 	mu      sync.Mutex // guards what follows
 	used    time.Time
 	flashes []flash
-	notes   map[string]string
 }
 
 // sessionKey is the hash of a session's token: who reads our memory cannot log in with it.
@@ -49,27 +48,6 @@ func (s *session) takeFlashes() []flash {
 	f := s.flashes
 	s.flashes = nil
 	return f
-}
-
-// note keeps a value that belongs to the session, such as a bearer token; "" deletes it. Keys are the
-// pages' own and few.
-func (s *session) note(key, value string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.notes == nil {
-		s.notes = make(map[string]string)
-	}
-	if value == "" {
-		delete(s.notes, key)
-		return
-	}
-	s.notes[key] = value
-}
-
-func (s *session) noted(key string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.notes[key]
 }
 
 // sessions are those of a process; a restart ends them.
