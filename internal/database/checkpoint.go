@@ -176,6 +176,7 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 	if given {
 		h.db.log.WarnContext(ctx, "a client never came to the end of its reset; it goes on all the same", "checkpoint", ref.ID, "user", h.userName())
 	}
+	h.db.stats.Resets.told(ref.Kind, v)
 	h.db.log.InfoContext(ctx, "a client is told to reset", "verdict", string(v.Kind), "reason", string(v.Reason), "kind", string(ref.Kind),
 		"checkpoint", ref.ID, "user", h.userName())
 	return v, nil

@@ -364,3 +364,26 @@ func TestD39VerdictCall(t *testing.T) {
 		}
 	})
 }
+
+func TestMetricsOfDeviceSync(t *testing.T) {
+	syncBubble(t, func(t *testing.T, r *rig, _ func() net.Conn) {
+		scrape := func(want ...string) {
+			t.Helper()
+			body := r.a("GET", "/metrics", "").is(200).body
+			for _, line := range want {
+				if !strings.Contains(body, "tidegate_device_sync_"+line+"\n") {
+					t.Errorf("no %s", line)
+				}
+			}
+		}
+		scrape(`state{db="db"} 2`, `epoch{db="db"} 0`, `sessions{db="db",kind="blip"} 0`, `ledger_rows{db="db"} 0`)
+		r.p("PUT", "/db/_local/c", `{"last_seq":"0"}`).is(201)
+		r.a("POST", "/db/_device_sync/reset_client", `{"file_ident":1}`).is(202)
+		r.p("GET", "/db/_local/c", "").is(404)
+		r.sync(pauseSync)
+		r.p("GET", "/db/_changes", "").is(503)
+		r.p("POST", "/db/_sync/unsynced", `{"docs":[{"_id":"a"}]}`).is(202)
+		scrape(`state{db="db"} 1`, `refused_total{code="sync_paused",db="db"} 1`, `quarantine_rows{db="db"} 1`,
+			`client_resets_total{db="db",kind="couch",reason="forced",verdict="reset_recover"} 1`)
+	})
+}
