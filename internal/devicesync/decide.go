@@ -146,6 +146,9 @@ func (r *Row) configure(mode Mode, part *Part, to State, c Change, now time.Time
 	}
 	r.Config = cfg
 	r.Record.moveTo(from, to, place, c.By, now)
+	if from == Terminated && mode == Partition { // what is stored must be routed first
+		return r.Record.Happen(BuildStart, nil)
+	}
 	return nil
 }
 

@@ -230,7 +230,13 @@ func TestD29ModeSwitchNeedsTermination(t *testing.T) {
 	if _, out, err := decide(t, row, `{"flexible_sync":{"state":""}}`); err != nil || out.Changed {
 		t.Errorf("terminating a mode that is not configured: %+v, %v", out, err)
 	}
-	if row, _, err = decide(t, row, `{"sync":{"state":"disabled","partition":{"key":"owner","type":"string"}}}`); err != nil || row.Record.State != Disabled {
+	if row.Record.Phase != Building || row.RoutingFunction() == "" || row.Gate(Access{}) == nil {
+		t.Errorf("%+v", row.Record)
+	}
+	if _, _, err := decide(t, row, `{"sync":{"partition":{"key":"other","type":"string","required":true}}}`); AppCode(err) != CodeInvalidParameter {
+		t.Errorf("another key: %v", err)
+	}
+	if row, _, err = decide(t, row, `{"sync":{"state":"disabled","partition":{"key":"owner","type":"string","required":true}}}`); err != nil || row.Record.State != Disabled {
 		t.Errorf("%+v, %v", row, err)
 	}
 	if !json.Valid(row.PartitionSync()) || !strings.Contains(string(row.FlexibleSync()), `"state":""`) {

@@ -37,8 +37,18 @@ func (c Config) checkChange(old Config, state State) error {
 	switch {
 	case c.DatabaseName != old.DatabaseName:
 		return invalid("database_name", "cannot be changed before sync is terminated")
+	case !c.Partition.routesAs(old.Partition):
+		return invalid("partition", "cannot be changed before sync is terminated")
 	case state == Enabled && !slices.Equal(c.IndexedQueryableFields, old.IndexedQueryableFields):
 		return invalid("indexed_queryable_fields_names", "cannot be changed while sync is enabled")
 	}
 	return nil
+}
+
+// routesAs reports whether two partitions put documents into the same channels.
+func (p *PartitionConfig) routesAs(o *PartitionConfig) bool {
+	if p == nil || o == nil {
+		return p == o
+	}
+	return p.Key == o.Key && p.Type == o.Type && p.Required == o.Required
 }

@@ -42,7 +42,7 @@ func (s *DeviceSync) settle() {
 
 // unsettled reports whether a row says that something is under way that a settler finishes.
 func unsettled(row *devicesync.Row) bool {
-	return row.Record.Phase == devicesync.Pausing || row.Record.Phase == devicesync.Terminating
+	return row.Record.Phase == devicesync.Pausing || row.Record.Phase == devicesync.Terminating || row.Record.Phase == devicesync.Building
 }
 
 // hold keeps settlers from running until release is called, and returns when none does.
@@ -107,6 +107,8 @@ func (s *DeviceSync) settleOnce(ctx context.Context) error {
 			return row, true, row.Record.Happen(devicesync.SessionsGone, nil)
 		}, nil)
 		return err
+	case devicesync.Building:
+		return s.build(ctx)
 	case devicesync.Terminating:
 		return s.terminate(ctx, row.Record.Termination.Step)
 	default:
@@ -215,6 +217,12 @@ func (s *DeviceSync) terminateEpoch(ctx context.Context) error {
 
 // terminated is the last step.
 func (s *DeviceSync) terminated(ctx context.Context) error {
+	if s.live.Row().Config.Mode == devicesync.Partition {
+		if err := s.reroute(ctx); err != nil {
+			return fmt.Errorf("give the configured sync functions their place back: %w", err)
+		}
+		s.log().Warn("device sync: partition mode has ended; a resync is due, so that the configured sync functions route what is stored")
+	}
 	row, err := s.edit(ctx, atStep(devicesync.StepFinish, func(row *devicesync.Row) error {
 		return row.EndTermination(s.r.g.opts.Now())
 	}), nil)

@@ -66,7 +66,7 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 		OldRevExpiry: orNever(s.OldRevExpiry), LocalDocExpiry: orNever(s.LocalDocExpiry),
 		TombstoneAge: s.TombstoneAge, CompactInterval: orNever(s.CompactInterval),
 		MaxAttachmentBytes: s.MaxAttachmentBytes,
-		Collections:        collections(d, cfg),
+		Collections:        routedBy(live, collections(d, cfg)),
 		Script:             script.Limits{Time: s.JavaScriptTimeout},
 		Access: access.Config{
 			AllowEmptyPassword: s.AllowEmptyPassword,

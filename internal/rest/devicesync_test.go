@@ -387,3 +387,38 @@ func TestMetricsOfDeviceSync(t *testing.T) {
 			`client_resets_total{db="db",kind="couch",reason="forced",verdict="reset_recover"} 1`)
 	})
 }
+
+// D29: the mode is switched by a termination. In partition mode documents are routed by one field, also those that were there before.
+func TestD29PartitionModeRoutesByItsKey(t *testing.T) {
+	r := newRig(t, rigOptions{startup: cheapPasswords, database: `{"sync":"function (doc) { channel('all'); }"}`})
+	r.a("PUT", "/db/_user/ann", `{"password":"letmein","admin_channels":["ann"]}`).is(201)
+	r.a("PUT", "/db/hers", `{"owner":"ann"}`).is(201)
+	r.a("PUT", "/db/other", `{"owner":"bob"}`).is(201)
+	const enable = `{"action":"enable","config":{"database_name":"db","partition":{"key":"owner","type":"string","required":true}}}`
+	r.a("POST", "/db/_device_sync", enable).is(409)
+	r.sync(terminateSync)
+	r.syncPhase("db", devicesync.Steady)
+	r.sync(enable)
+	r.syncPhase("db", devicesync.Steady)
+	ann := basic("ann", "letmein")
+	if feed := r.p("GET", "/db/_changes", "", ann).is(200).body; !strings.Contains(feed, `"hers"`) || strings.Contains(feed, `"other"`) {
+		t.Errorf("ann sees %s", feed)
+	}
+	r.a("PUT", "/db/nobodys", `{}`).is(403)
+	r.a("PUT", "/db/strange", `{"owner":{"a":1}}`).is(403)
+	r.a("PUT", "/db/new", `{"owner":"ann"}`).is(201)
+	r.p("GET", "/db/new", "", ann).is(200)
+	r.sync(terminateSync)
+	r.syncPhase("db", devicesync.Steady)
+	if due := r.running("db").ResyncDue(); len(due) != 1 {
+		t.Errorf("due for a resync: %v", due)
+	}
+	r.a("PUT", "/db/free", `{}`).is(201)
+	if feed := r.a("GET", "/db/_changes?filter=sync_gateway/bychannel&channels=all", "").is(503).body; !strings.Contains(feed, "sync_terminated") {
+		t.Errorf("%s", feed)
+	}
+	r.sync(`{"action":"enable","config":{"database_name":"db"}}`)
+	if feed := r.a("GET", "/db/_changes?filter=sync_gateway/bychannel&channels=all", "").is(200).body; !strings.Contains(feed, `"free"`) {
+		t.Errorf("the configured function does not route: %s", feed)
+	}
+}
