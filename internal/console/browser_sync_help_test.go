@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -52,4 +53,41 @@ func (b *window) waitFocus(selector string) {
 func (b *window) post(path, form string) int {
 	b.t.Helper()
 	return eval[int](b, fmt.Sprintf(`fetch("/_console%s", {method: "POST", body: new URLSearchParams(%q + "&csrf=" + encodeURIComponent(document.body.dataset.csrf))}).then((r) => r.status)`, path, form))
+}
+
+// postText is post, and returns the page that comes in the end.
+func (b *window) postText(path, form string) string {
+	b.t.Helper()
+	return eval[string](b, fmt.Sprintf(`fetch("/_console%s", {method: "POST", body: new URLSearchParams(%q + "&csrf=" + encodeURIComponent(document.body.dataset.csrf))}).then((r) => r.text())`, path, form))
+}
+
+// chooseOption chooses an option of a list.
+func chooseOption(selector, value string) chromedp.Action[chromedp.Void] {
+	return chromedp.SetValue(chromedp.CSS(selector), value)
+}
+
+// sessionIdle is longer than a session lasts without use.
+func (s *site) sessionIdle() time.Duration { return time.Hour }
+
+// loginAsOnly logs in, whatever page comes then.
+func (b *window) loginAsOnly(name, secret string) {
+	b.t.Helper()
+	b.open("/login")
+	b.fill("[name=name]", name)
+	b.fill("[name=secret]", secret)
+	b.click("[data-testid=login]")
+	b.waitFor("[data-testid=logout]")
+}
+
+// setSync changes the sync function of a database.
+func (s *site) setSync(database, source string) {
+	s.t.Helper()
+	r := httptest.NewRequestWithContext(s.t.Context(), http.MethodPut, "/"+database+"/_config/sync", strings.NewReader(source))
+	r.Host = "localhost"
+	r.Header.Set("Content-Type", "application/javascript")
+	w := httptest.NewRecorder()
+	s.admin.ServeHTTP(w, r)
+	if w.Code/100 != 2 {
+		s.t.Fatalf("change the sync function: %d %s", w.Code, w.Body)
+	}
 }

@@ -149,7 +149,9 @@ func TestBrowserD18TerminateNeedsTheTypedText(t *testing.T) {
 	b.click("[data-testid=terminate-sync]")
 	b.waitVisible("[data-testid=terminate-text]")
 	b.waitFocus("[data-testid=terminate-text]")
-	disabled := func() bool { return eval[bool](b, `document.querySelector("[data-testid=terminate-confirm]").disabled`) }
+	disabled := func() bool {
+		return eval[bool](b, `document.querySelector("[data-testid=terminate-confirm]").disabled`)
+	}
 	for _, text := range []string{"", "terminate sync", "Terminate Sync ", "Terminate"} {
 		b.fill("[data-testid=terminate-text]", text)
 		if !disabled() {
@@ -214,7 +216,7 @@ func TestBrowserD20GuideAfterTermination(t *testing.T) {
 	b.waitText("[data-testid=recommendations]", "No TLS")
 	b.shoot("sync-enable-review")
 	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=problem]", "nosuch") // refused, and what was typed is still there
+	b.waitText("[data-testid=problem]", "this app is that of the database") // refused, and what was typed is still there
 	if got := eval[string](b, `document.querySelector("[data-testid=history-hours]").value`); got != "12" {
 		t.Errorf("what was typed is lost: %q", got)
 	}

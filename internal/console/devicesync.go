@@ -141,7 +141,7 @@ func (v *syncView) CanPause() bool {
 
 // CanResume reports whether sync is paused and history still reaches back to the pause.
 func (v *syncView) CanResume() bool {
-	return v.Config.State() == "disabled" && v.Live.State != "" && !v.Live.MustTerminate && v.Live.Phase != "error"
+	return v.Config.State() == "disabled" && v.Live.State == "disabled" && !v.Live.MustTerminate && v.Live.Phase != "error"
 }
 
 // CanTerminate reports whether there is something to terminate.

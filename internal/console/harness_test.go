@@ -87,7 +87,7 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	api := rest.NewServer(rest.Deps{
-		Gateway: g, Config: startup, Logger: log, Version: "test",
+		Gateway: g, Config: startup, Logger: log, Version: "test", Replicate: rest.Replicator(server, startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{LogLevel: level, LogRing: ring},
 	})
 	apps, err := appservices.New(t.Context(), appservices.Options{Gateway: g, Store: st, Keys: access.NewAPIKeys(st, g.Passwords()), Logger: log, Now: clk.Now})

@@ -87,7 +87,7 @@ func (c *Console) showQuarantine(rq *request, a *app) error {
 
 type quarantinedView struct {
 	App        *app
-	Row        quarantined
+	Row        *quarantined
 	Keyspace   keyspace
 	Current    string // revision of the document now; "" if there is none
 	Now        string // "deleted", "missing", "unknown" or ""
@@ -97,8 +97,8 @@ type quarantinedView struct {
 
 // showQuarantined answers one of them, beside the document as it is now.
 func (c *Console) showQuarantined(rq *request, a *app) error {
-	v := quarantinedView{App: a}
-	if err := rq.apps.get(rq.Context(), a.Path("sync", "quarantine", rq.PathValue("id")), nil, &v.Row); err != nil {
+	v := quarantinedView{App: a, Row: &quarantined{}}
+	if err := rq.apps.get(rq.Context(), a.Path("sync", "quarantine", rq.PathValue("id")), nil, v.Row); err != nil {
 		if statusOf(err) == http.StatusNotFound {
 			return &pageError{http.StatusNotFound, "Not in quarantine", "It was restored or dropped, or its time was over."}
 		}

@@ -151,10 +151,31 @@ func (r *replicationStatus) figures(into map[string]any) {
 	for key, value := range map[string]string{
 		"status": r.Status, "read": count(r.DocsRead), "written": count(r.DocsWritten), "lag": r.Lag(), "failed": count(r.Failed()),
 		"conflicts": count(r.WriteConflicts), "checkedPull": count(r.CheckedPull), "checkedPush": count(r.CheckedPush), "purged": count(r.Purged),
-		"deltas": count(r.DeltasReceived + r.DeltasSent), "pullSeq": r.LastSeqPull, "pushSeq": r.LastSeqPush,
+		"deltas": count(r.DeltasReceived + r.DeltasSent), "pullSeq": orDash(r.LastSeqPull), "pushSeq": orDash(r.LastSeqPush),
 	} {
 		into[key+":"+r.ID] = value
 	}
+}
+
+// orDash shows that there is nothing.
+func orDash(text string) string {
+	if text == "" {
+		return "–"
+	}
+	return text
+}
+
+// ConflictWords says what becomes of conflicts.
+func (c *replicationConf) ConflictWords() string {
+	switch c.ConflictResolution {
+	case "localWins":
+		return "this side wins"
+	case "remoteWins":
+		return "the other side wins"
+	case "custom":
+		return "a function decides"
+	}
+	return "deletions win, then the newer"
 }
 
 type replicationsView struct {

@@ -33,7 +33,8 @@ type syncLogEntry struct {
 	Messages  []string  `json:"messages"`
 	Status    int       `json:"status"`
 
-	By string `json:"-"`
+	By   string `json:"-"`
+	Path string `json:"-"` // of the URL, below the app
 }
 
 // Words are what happened.
@@ -75,6 +76,10 @@ func (c *Console) showSyncLog(rq *request, a *app) error {
 	v.Entries = got.Logs
 	names := rq.userNames()
 	for i := range v.Entries {
+		_, below, found := strings.Cut(v.Entries[i].URL, a.Path())
+		if v.Entries[i].Path = below; !found || below == "" {
+			v.Entries[i].Path = v.Entries[i].URL
+		}
 		if id := v.Entries[i].UserID; id != "" {
 			v.Entries[i].By = names.of(id)
 		}
