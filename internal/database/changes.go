@@ -50,7 +50,11 @@ const (
 func (h *Handle) Changes(_ context.Context, o ChangesOptions) (*Feed, error) {
 	o.Collection, o.Admin, o.Viewer = h.coll.id, h.user == nil, ""
 	if h.db.device != nil {
-		record := &h.db.device.Row().Record
+		row := h.db.device.Row()
+		record := &row.Record
+		if h.user != nil && row.Config.WriteOnly(h.coll.scope, h.coll.name) {
+			o.DocIDs = []string{} // clients write this collection and never read it
+		}
 		if o.Markers = record.Markers; record.Stale(devicesync.Position(o.Since)) {
 			o.Since, o.Rewound = tidegate.Since{}, true
 		}

@@ -31,6 +31,9 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 		p.granted = rec.setGrants(old, e.docOut)
 	} else {
 		rec.channels, rec.grants = old.channels, old.grants
+		if e.closes {
+			p.removed = rec.tellAgain(current.ID)
+		}
 	}
 	if err := e.putBodies(ctx, p); err != nil {
 		return nil, err

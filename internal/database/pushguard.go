@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/devicesync"
@@ -58,7 +59,7 @@ func (j *job) guardDeleted(ctx context.Context, b *base) (guardVerdict, error) {
 	if b.rec.tree.IsAncestor(winner, b.parent) {
 		return guardSilent, nil
 	}
-	reset := isCompact(b.record)
+	reset := bodiless(b.rec.tree.At(winner)) // the deletion is only in the ledger
 	if !reset {
 		var err error
 		if reset, err = j.h.inReset(ctx); err != nil {
@@ -163,6 +164,20 @@ func (j *job) quarantine(cause QuarantineCause, attachments map[string]tidegate.
 		return nil, err
 	}
 	return &quarantined{now, value}, nil
+}
+
+// tellAgain moves the removals that the current tombstone made to the write at hand, so that readers learn of a branch that it closes on the
+// deleted document. It returns the channels.
+func (rec *record) tellAgain(tombstone tidegate.RevID) (names []string) {
+	rec.channels = slices.Clone(rec.channels)
+	for i := range rec.channels {
+		if c := &rec.channels[i]; !c.member && c.deleted && c.rev == tombstone {
+			c.periods = slices.Clone(c.periods)
+			c.periods[len(c.periods)-1].End = pending
+			names = append(names, c.name)
+		}
+	}
+	return names
 }
 
 // quarantineClosed takes the body of a branch that is closed as it is stored into quarantine.
