@@ -2,6 +2,7 @@ package devicesync
 
 import (
 	"encoding/json"
+	"slices"
 )
 
 // Mode is how documents are chosen for clients (device-sync.md §9.4).
@@ -85,4 +86,9 @@ func DefaultConfig() Config {
 		ChangeHistoryHours:   DefaultHistoryHours, AutoPauseDays: DefaultAutoPauseDays,
 		TerminatedClients: ClientsWait, ResetDeletedEdits: DeleteWins, QuarantineDays: DefaultQuarantineDays,
 	}
+}
+
+// WriteOnly reports whether clients may write a collection and never read it: asymmetric_tables names it, with its scope or without.
+func (c Config) WriteOnly(scope, name string) bool {
+	return slices.ContainsFunc(c.AsymmetricTables, func(t string) bool { return t == name || t == scope+"."+name })
 }

@@ -422,3 +422,23 @@ func TestD29PartitionModeRoutesByItsKey(t *testing.T) {
 		t.Errorf("the configured function does not route: %s", feed)
 	}
 }
+
+// What clients may only write is an empty feed to them, and an ordinary collection to administrators.
+func TestAsymmetricTables(t *testing.T) {
+	r := newRig(t, rigOptions{database: `{"guest":{"disabled":false,"collection_access":{"s":{"logs":{"admin_channels":["*"]},"notes":{"admin_channels":["*"]}}}},"unsupported":{"allow_guest_star":true},"scopes":{"s":{"collections":{"logs":{},"notes":{}}}}}`})
+	r.a("POST", "/db/_device_sync", `{"action":"configure","config":{"asymmetric_tables":["logs"]}}`).is(400)
+	r.sync(terminateSync)
+	r.syncPhase("db", devicesync.Steady)
+	r.sync(`{"action":"enable","config":{"database_name":"db","asymmetric_tables":["logs"]}}`)
+	for _, ks := range []string{"db.s.logs", "db.s.notes"} {
+		r.p("POST", "/"+ks+"/_bulk_docs", `{"docs":[{"_id":"x","_rev":"1-a"}],"new_edits":false}`).is(201)
+	}
+	for path, there := range map[string]bool{"logs": false, "notes": true} {
+		if feed := r.p("GET", "/db.s."+path+"/_changes", "").is(200); strings.Contains(feed.body, `"x"`) != there {
+			t.Errorf("%s: %s", path, feed.body)
+		}
+		if feed := r.a("GET", "/db.s."+path+"/_changes", "").is(200); !strings.Contains(feed.body, `"x"`) {
+			t.Errorf("%s, to an administrator: %s", path, feed.body)
+		}
+	}
+}
