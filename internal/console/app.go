@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -285,6 +284,3 @@ func boolText(on bool) string {
 	}
 	return ""
 }
-
-// query1 is a query of one parameter.
-func query1(name, value string) url.Values { return url.Values{name: {value}} }

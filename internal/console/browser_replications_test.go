@@ -3,6 +3,7 @@ package console_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -83,6 +84,16 @@ func TestBrowserReplications(t *testing.T) {
 	b.waitText("[data-testid=empty]", "There are no replications")
 	b.open("/db/here/replication?id=to-there")
 	b.waitText("[data-testid=error-page]", "No such replication")
+	// Names may hold anything.
+	hostile := `a&id=b +c/"<b>`
+	s.do("PUT", "/here/_replication/"+url.PathEscape(hostile), `{"remote":"`+server.URL+`/there","direction":"push","initial_state":"stopped"}`)
+	b.open("/db/here/replications")
+	b.waitText("[data-testid=replications] a", hostile)
+	b.click("[data-testid=reset]")
+	b.click("[data-testid=reset-confirm]")
+	b.waitText(".toast", hostile+" starts again")
+	b.click("[data-testid=replications] a")
+	b.waitText("h1", hostile)
 	if status := b.post("/db/here/replication/act", "id=x&action=explode"); status != http.StatusBadRequest {
 		t.Errorf("an action that does not exist is answered with %d", status)
 	}
@@ -138,6 +149,7 @@ func TestBrowserResync(t *testing.T) {
 	b.waitText("[data-testid=database-state]", "Offline")
 	b.shoot("resync-offline")
 	b.click("[data-testid=bring-online]")
+	b.waitText(".toast", "The database is online")
 	b.waitText("[data-testid=database-state]", "Online")
 	// There is none to stop.
 	if page := b.postText("/db/world/resync/stop", ""); !strings.Contains(page, "Database _resync is not running") {

@@ -177,6 +177,10 @@ func TestBrowserSyncForReaders(t *testing.T) {
 	if got := s.liveState(ids); got != "enabled" {
 		t.Fatalf("a reader has paused sync: %q", got)
 	}
+	// An app can be deleted; its database stays, and says so.
+	s.doApps("DELETE", ids.path(), "")
+	b.open("/db/world/sync")
+	b.waitText("[data-testid=error-page]", "No app is bound to this database")
 	// Who administers one database has no role in an app, and stays logged in.
 	other := newBrowser(t, s)
 	other.loginAsOnly("worlds", "one database")

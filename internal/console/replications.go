@@ -118,6 +118,9 @@ func (r *replicationStatus) URL() string {
 	return address(queryOf("id", r.ID), "db", r.DB, "replication")
 }
 
+// Fill is what a dialog for one row of the list is filled with.
+func (r *replicationStatus) Fill() string { return queryOf("id", r.ID).Encode() }
+
 // EditURL is the address of its form.
 func (r *replicationStatus) EditURL() string {
 	return address(queryOf("id", r.ID), "db", r.DB, "replication", "edit")
