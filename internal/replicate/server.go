@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
@@ -9,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // Options configure a Server; zero values mean the defaults.
@@ -107,6 +109,9 @@ func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c.open(t)
 	stop := c.whenEnded(ctx)
 	err := c.conn.Run()
+	if closed, ok := errors.AsType[*websocket.CloseError](err); ok && closed.Code == websocket.CloseNormal {
+		err = nil
+	}
 	c.close(err == nil)
 	stop()
 	return err
