@@ -2,6 +2,10 @@
 // are those of device-sync.md §12.11.
 import { test, before, after, describe } from 'node:test'
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { startGateway, PASSWORD } from './gateway.mjs'
 import { startClient } from './cbl.mjs'
 import { deviceSync } from './devicesync.mjs'
@@ -32,6 +36,7 @@ class Device {
   put (id, body) { return this.db.put(id, body) }
   patch (id, body) { return this.db.patch(id, body) }
   remove (id) { return this.db.delete(id) }
+  async forget (id) { await this.db.put(id, {}); await this.db.purge(id) }
   get (id) { return this.db.get(id) }
   ids () { return this.db.ids() }
 
@@ -39,6 +44,18 @@ class Device {
     const { pushed, pulled } = await this.replicator.run()
     return { pushed: pushed.filter(({ error }) => !error).map(({ doc }) => doc), pulled: pulled.map(({ doc }) => doc) }
   }
+}
+
+// asAnn makes one request as the device's user.
+async function asAnn (method, path, body) {
+  const res = await fetch(gateway.public + path, {
+    method,
+    headers: { 'content-type': 'application/json', authorization: 'Basic ' + Buffer.from(`ann:${PASSWORD}`).toString('base64') },
+    body: body && JSON.stringify(body)
+  })
+  const text = await res.text()
+  assert.ok(res.ok, `${method} ${path}: ${res.status} ${text}`)
+  return JSON.parse(text)
 }
 
 // sinces are the positions that the pulls of one connection began with.
@@ -127,4 +144,155 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
       await resetOnce(sync, 'epoch_changed')
     })
   }
+
+  test('D35 force_reset: one client resets, with all of the walk-throughs, and no other', async () => {
+    await makeDatabase(gateway, 'forced')
+    const sync = await deviceSync(gateway, 'forced')
+    const [device, other] = [await Device.open('forced', 'forced', { resolver: 'merge' }), await Device.open('forced-other', 'forced')]
+    const { after } = await walk(gateway, 'forced', device, async meanwhile => {
+      const [{ file_ident: ident }] = await sync.clients()
+      await other.sync()
+      await meanwhile()
+      await sync.forceReset(ident)
+    })
+    assert.ok(after.D)
+    const again = await other.sync()
+    assert.ok(Number(sinces(wire.upgraded().at(-1))[0]) > 0, 'the other one goes on where it was')
+    assert.ok(!again.pulled.some(id => id.startsWith('same')))
+    assert.deepEqual((await sync.clients()).map(({ reset, reason }) => [reset, reason]), [['done', 'forced'], [null, '']])
+    await agree(gateway, 'forced', device, ['H1', 'H2'])
+    await agree(gateway, 'forced', other, ['H1', 'H2'])
+  })
+
+  test('D34 D39 and walk-through 11: recovery disabled, unsynced edits handed in, a new database', async () => {
+    await makeDatabase(gateway, 'wipe')
+    const sync = await deviceSync(gateway, 'wipe')
+    const device = await Device.open('wipe', 'wipe')
+    for (const id of ['A', 'B']) await device.put(id, { channels: ['one'], v: 0 })
+    await device.sync()
+    await device.patch('A', { device: 1 })
+    await device.put('F', { channels: ['one'], v: 'new' })
+    const checkpoint = wire.upgraded().at(-1).requests.find(({ Profile }) => Profile === 'getCheckpoint').client
+    await sync.again({ is_recovery_mode_disabled: true })
+
+    const verdict = await asAnn('GET', `/wipe/_sync?client=${encodeURIComponent(checkpoint)}`)
+    assert.deepEqual([verdict.verdict, verdict.reason, verdict.recovery_allowed], ['reset_wipe', 'epoch_changed', false])
+    const { domain, code } = await device.replicator.fails()
+    assert.deepEqual([domain, code], ['HTTP', 410])
+    assert.equal((await gateway.admin_('GET', '/wipe/A')).device, undefined)
+    await gateway.admin_('GET', '/wipe/F', undefined, [404])
+    // The recipe for applications: what is pending is handed in, the database deleted and made again.
+    const pending = []
+    for (const id of await device.replicator.pending()) if (await device.get(id)) pending.push(id) // G, whose deletion it pulled, is among them
+    assert.deepEqual(pending.sort(), ['A', 'F'])
+    const docs = await Promise.all(pending.map(async _id => ({ _id, _rev: await device.db.rev(_id), ...await device.get(_id) })))
+    assert.deepEqual(await asAnn('POST', '/wipe/_sync/unsynced', { client: checkpoint, docs }), { accepted: 2 })
+    assert.deepEqual((await sync.quarantine()).map(({ doc_id: doc, cause }) => `${doc} ${cause}`).sort(), ['A handed_in', 'F handed_in'])
+    const fresh = await Device.open('wipe-again', 'wipe')
+    await fresh.sync()
+    await agree(gateway, 'wipe', fresh)
+    // D38: what was handed in is restored, and arrives.
+    for (const { id } of await sync.quarantine()) await sync.restoreQuarantined(id)
+    await fresh.sync()
+    await agree(gateway, 'wipe', fresh)
+    assert.deepEqual([(await fresh.get('A')).device, (await fresh.get('F')).v], [1, 'new'])
+    assert.deepEqual(await sync.quarantine(), [])
+  })
+
+  test('D36 restored from a backup: what was lost comes back from the devices', async () => {
+    await makeDatabase(gateway, 'restored')
+    const sync = await deviceSync(gateway, 'restored')
+    const [x, y] = [await Device.open('restored-x', 'restored'), await Device.open('restored-y', 'restored')]
+    await x.db.putMany({ prefix: 'old', count: 50, bytes: 10, body: { channels: ['one'] } })
+    await x.sync()
+    await y.sync()
+    const scratch = mkdtempSync(join(tmpdir(), 'tidegate-backup-'))
+    try {
+      await gateway.backup(join(scratch, 'backup'))
+      // The lost tail: an edit, a deletion and a new document of a device, and one document that was written on the server.
+      await x.patch('old000001', { late: 1 })
+      await x.remove('old000002')
+      await x.put('late', { channels: ['one'] })
+      await x.sync()
+      await gateway.admin_('PUT', '/restored/server', { channels: ['one'], late: 1 })
+      await y.sync()
+      await gateway.kill()
+      await gateway.restore(join(scratch, 'backup'))
+      await gateway.restart()
+    } finally {
+      rmSync(scratch, { recursive: true })
+    }
+    await sync.login()
+    await gateway.admin_('GET', '/restored/late', undefined, [404])
+    await gateway.admin_('GET', '/restored/server', undefined, [404])
+    assert.equal((await sync.lifecycle()).epoch.reason, 'restored')
+    for (const device of [x, y, x]) await device.sync()
+    assert.equal((await gateway.admin_('GET', '/restored/old000001')).late, 1)
+    await gateway.admin_('GET', '/restored/old000002', undefined, [404])
+    assert.equal((await gateway.admin_('GET', '/restored/server')).late, 1)
+    for (const device of [x, y]) await agree(gateway, 'restored', device)
+    assert.equal(await x.db.count(), 51)
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done'])
+    // And it stays so.
+    for (const device of [x, y]) assert.deepEqual(await device.sync(), { pushed: [], pulled: [] })
+  })
+
+  test('D26 and walk-through 10: away longer than the limit; the others do not notice', async () => {
+    await makeDatabase(gateway, 'away')
+    const sync = await deviceSync(gateway, 'away')
+    await sync.patch({ client_max_offline_days: 1 })
+    const [device, other] = [await Device.open('away', 'away', { resolver: 'merge' }), await Device.open('away-other', 'away')]
+    const { after } = await walk(gateway, 'away', device, async meanwhile => {
+      await gateway.kill()
+      await gateway.age('away', 2)
+      await gateway.restart()
+      await meanwhile()
+      await other.sync()
+      await sync.trim()
+    })
+    assert.ok(after.D)
+    const again = await other.sync()
+    assert.ok(sinces(wire.upgraded().at(-1))[0], 'the other one goes on where it was')
+    assert.ok(!again.pulled.some(id => id.startsWith('same')))
+    assert.deepEqual((await sync.clients()).map(({ reset, reason }) => [reset, reason]), [['done', 'history_trimmed'], [null, '']])
+    await agree(gateway, 'away', device, ['H1', 'H2'])
+    await agree(gateway, 'away', other, ['H1', 'H2'])
+  })
+
+  test('D37 a first pull that takes longer than the time between two trims', async () => {
+    const documents = 3000
+    await makeDatabase(gateway, 'slow')
+    const sync = await deviceSync(gateway, 'slow')
+    await sync.patch({ client_max_offline_days: 1 })
+    for (let from = 0; from < documents; from += 1000) {
+      await gateway.admin_('POST', '/slow/_bulk_docs', { docs: Array.from({ length: 1000 }, (_, n) => ({ _id: `d${from + n}`, channels: ['one'], text: randomBytes(500).toString('base64') })) })
+    }
+    const { last_sequence: then } = await sync.lifecycle()
+    await sync.trim()
+    const { markers: [marker] } = await sync.lifecycle()
+    const device = await Device.open('slow', 'slow', { type: 'pull' })
+    wire.rate = 100
+    await device.replicator.start()
+    // It writes a checkpoint every few seconds.
+    await device.db.until(() => {
+      const { requests, answered } = wire.upgraded().at(-1) ?? { requests: [] }
+      return requests.some(({ Profile, number }) => Profile === 'setCheckpoint' && answered.has(number))
+    }, 'a checkpoint in the middle')
+    await device.replicator.stop()
+    wire.rate = Infinity
+    const half = await device.db.count()
+    assert.ok(half > 0 && half < documents, `stopped in the middle, after ${half}`)
+    await gateway.kill()
+    await gateway.age('slow', 2, then)
+    await gateway.restart()
+    await sync.trim()
+    const { history_floor: floor } = await sync.lifecycle()
+    await device.replicator.run()
+    const since = JSON.parse(sinces(wire.upgraded().at(-1))[0])
+    assert.match(since, new RegExp(`^${marker}:`))
+    assert.ok(Number(since.split(':')[1]) < floor, `the floor ${floor} is above the position ${since} of the pull`)
+    assert.equal(await device.db.count(), documents)
+    assert.ok(device.replicator.pulled.length <= documents - half, 'nothing came twice')
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), [null])
+  })
 })

@@ -8,8 +8,8 @@ export const config = (database, more = {}) => ({ database_name: database, clien
 // deviceSync logs in at a gateway and returns the device sync of one of its databases.
 export async function deviceSync (gateway, database) {
   const { public_key: username, private_key: apiKey } = await gateway.admin_('POST', '/_admin_api_keys', { name: database })
-  const sync = new DeviceSync(gateway, database)
-  await sync.login(username, apiKey)
+  const sync = new DeviceSync(gateway, database, { username, apiKey })
+  await sync.login()
   return sync
 }
 
@@ -26,15 +26,18 @@ class DeviceSync {
   #gateway
   #app // its path
   #service // its path
+  #key
   #token
 
-  constructor (gateway, database) {
+  constructor (gateway, database, key) {
     this.#gateway = gateway
+    this.#key = key
     this.database = database
   }
 
-  async login (username, apiKey) {
-    const { access_token: token } = await this.#call('POST', '/auth/providers/mongodb-cloud/login', { username, apiKey })
+  // login begins a session. Sessions do not outlive a restore.
+  async login () {
+    const { access_token: token } = await this.#call('POST', '/auth/providers/mongodb-cloud/login', this.#key)
     this.#token = token
     const { roles: [{ group_id: group }] } = await this.#call('GET', '/auth/profile')
     const apps = await this.#call('GET', `/groups/${group}/apps`)

@@ -47,6 +47,7 @@ export async function walk (gateway, name, device, cause) {
   await device.patch('D', { device: 1 })
   await device.remove('E')
   await device.put('F', { ...one, v: 'new' })
+  await device.forget?.('G') // otherwise the new one would be a child of the deletion that it pulled
   await device.put('G', { ...one, v: 'new' })
   await cause(async () => {
     await edit(gateway, name, 'B', { server: 1 })

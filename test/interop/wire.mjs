@@ -2,25 +2,32 @@
 // connection, the answer to its upgrade, the BLIP requests that the client sent, and the close codes of both sides.
 import { createServer, connect } from 'node:net'
 
-const NO_REPLY = 0x20
 const COMPRESSED = 0x08
 const TYPE = 0x07 // 0: a request
+const REPLY = 1
 const CLOSE = 8
 
 // startWire listens in front of the address of a gateway, like http://127.0.0.1:4984.
 export async function startWire (address) {
   const { hostname, port } = new URL(address)
-  const wire = { connections: [] }
+  const wire = { connections: [], rate: Infinity } // rate: bytes from the gateway in a millisecond
   const sockets = new Set()
   const server = createServer(client => {
     const upstream = connect({ host: hostname, port })
-    const connection = { status: '', requests: [], last: 0, clientClosed: 0, serverClosed: 0 }
+    const connection = { status: '', requests: [], last: 0, answered: new Set(), clientClosed: 0, serverClosed: 0 }
     wire.connections.push(connection)
-    const fromClient = new Frames(() => {}, code => { connection.clientClosed = code }, frame => note(connection, frame))
-    const fromServer = new Frames(head => { connection.status = head.split('\r\n', 1)[0] }, code => { connection.serverClosed = code }, () => {})
+    const fromClient = new Frames(() => {}, code => { connection.clientClosed = code }, frame => noteRequest(connection, frame))
+    const fromServer = new Frames(head => { connection.status = head.split('\r\n', 1)[0] }, code => { connection.serverClosed = code }, frame => noteReply(connection, frame))
     for (const [from, to, frames] of [[client, upstream, fromClient], [upstream, client, fromServer]]) {
       sockets.add(from)
-      from.on('data', bytes => { frames.take(bytes); to.write(bytes) })
+      from.on('data', bytes => {
+        frames.take(bytes)
+        to.write(bytes)
+        if (from === upstream && wire.rate < Infinity) {
+          from.pause()
+          setTimeout(() => from.resume(), bytes.length / wire.rate)
+        }
+      })
       from.on('end', () => to.end())
       from.on('error', () => to.destroy())
       from.on('close', () => sockets.delete(from))
@@ -34,27 +41,37 @@ export async function startWire (address) {
   return wire
 }
 
-// note keeps the properties of a request that came whole and uncompressed, as those do that name a position.
-function note (connection, frame) {
+// varints reads the numbers that a frame begins with; it returns them and where they end.
+function varints (frame, count) {
+  const values = []
   let at = 0
-  const varint = () => {
+  while (values.length < count) {
     let value = 0
     for (let shift = 1; at < frame.length; shift *= 128) {
       const byte = frame[at++]
       value += (byte & 0x7f) * shift
       if (byte < 128) break
     }
-    return value
+    values.push(value)
   }
-  const number = varint()
-  const flags = varint()
+  return { values, at }
+}
+
+// noteRequest keeps the properties of a request that came uncompressed, as those do that name a position.
+function noteRequest (connection, frame) {
+  const { values: [number, flags, length], at } = varints(frame, 3)
   if (flags & (TYPE | COMPRESSED) || number <= connection.last) return // the properties are in the first frame of a message
   connection.last = number
-  const length = varint()
   const parts = frame.subarray(at, at + length).toString().split('\0')
-  const properties = { noReply: Boolean(flags & NO_REPLY) }
+  const properties = { number }
   for (let i = 0; i + 1 < parts.length; i += 2) properties[parts[i]] = parts[i + 1]
   if (properties.Profile) connection.requests.push(properties)
+}
+
+// noteReply keeps the numbers of requests of the client that were answered.
+function noteReply (connection, frame) {
+  const { values: [number, flags] } = varints(frame, 2)
+  if ((flags & TYPE) === REPLY) connection.answered.add(number)
 }
 
 // Frames cuts one direction of a connection into its HTTP heads and the WebSocket frames after them.
