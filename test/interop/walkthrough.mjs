@@ -36,19 +36,20 @@ async function remove (gateway, name, id) {
 // walk takes a device through all of it. cause(meanwhile) makes the device start again, and calls meanwhile when it has no connection. It
 // returns what the device's runs tell. A device has put, patch, remove, get, ids and sync (once both ways).
 export async function walk (gateway, name, device, cause) {
-  for (const id of ['A', 'B', 'C', 'D', 'E', ...same]) await device.put(id, { ...one, v: 0 })
+  for (const id of ['A', 'B', 'C', 'D', 'D0', 'E', ...same]) await device.put(id, { ...one, v: 0 })
   for (const id of ['H1', 'H2']) await device.put(id, { ...two, v: 0 })
   await device.sync()
   const before = await revisions(gateway, name)
-  assert.deepEqual(Object.keys(before).sort(), ['A', 'B', 'C', 'D', 'E', 'H1', 'H2', ...same])
+  assert.deepEqual(Object.keys(before).sort(), ['A', 'B', 'C', 'D', 'D0', 'E', 'H1', 'H2', ...same])
 
   await device.patch('A', { device: 1 })
   await device.patch('B', { device: 1 })
-  await device.patch('D', { device: 1 })
+  for (const id of ['D', 'D0']) await device.patch(id, { device: 1 })
   await device.remove('E')
   await device.put('F', { ...one, v: 'new' })
   await device.forget?.('G') // otherwise the new one would be a child of the deletion that it pulled
   await device.put('G', { ...one, v: 'new' })
+  await remove(gateway, name, 'D0') // before what makes the device start again; D is deleted after it
   await cause(async () => {
     await edit(gateway, name, 'B', { server: 1 })
     await remove(gateway, name, 'C')
