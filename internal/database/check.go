@@ -35,6 +35,7 @@ const (
 	CheckBlob     = "blob"     // references to and content of attachments disagree
 	CheckAccess   = "access"   // a principal is not what its explicit grants and those of documents give
 	CheckLocal    = "local"    // a local document does not decode or never goes
+	CheckClient   = "client"   // a client record, or a body in quarantine, does not decode or is not what is counted
 	CheckLedger   = "ledger"   // the memory of deletions is not what its counter says, or does not decode
 	CheckKey      = "key"      // a row of a kind that there is not, or whose key makes no sense
 )
@@ -48,6 +49,7 @@ type CheckReport struct {
 	Ledger, Guards                   int // deletions without bodies, which are Tombstones too; purged documents
 	Bodies, IndexEntries, Grants     int
 	Locals, Expiries                 int
+	Clients, Quarantined             int // clients that replicate; bodies that were not made current
 	BlobRefs, Blobs                  int // Blobs: in the store and in the blob store together
 	// Garbage counts what is in nobody's way and goes by itself: files without reference.
 	Garbage int
@@ -120,7 +122,7 @@ func (c *checker) run(r store.Reader) error {
 	}
 	steps := []func() error{
 		c.readGenerations, c.readExpiries, c.checkDocs, c.checkLedger, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs,
-		c.checkContent, c.checkAccess,
+		c.checkContent, c.checkAccess, c.checkClients,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -38,8 +38,8 @@ func (r *request) getLocal(id, prefix string) (*database.LocalDocument, error) {
 // says, or is refused.
 func (r *request) judgeSince(ctx context.Context, h *database.Handle, o *feedOptions) error {
 	verdict, err := h.Database().JudgeSince(ctx, o.Since, r.isPeer())
-	if err != nil || !verdict.Kind.Reset() {
-		return err
+	if err != nil || !verdict.Kind.Reset() || r.admin && verdict.Reason == devicesync.ServerBehind {
+		return err // an administrator may wait for a sequence that is to come
 	}
 	if verdict.Kind == devicesync.ResetWipe {
 		return &database.ResetRequired{Verdict: verdict}
