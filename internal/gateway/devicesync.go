@@ -24,10 +24,11 @@ type DeviceSync struct {
 	r    *Running
 	live *devicesync.Live
 
-	sessions sessions
-	stats    DeviceSyncStats
-	active   atomic.Int64  // Unix ms of the last activity of a device or peer in this process; 0: none
-	trimming chan struct{} // held by whoever trims
+	sessions  sessions
+	stats     DeviceSyncStats
+	active    atomic.Int64  // Unix ms of the last activity of a device or peer in this process; 0: none
+	refusedAt atomic.Int64  // Unix s when it was last logged that clients are refused
+	trimming  chan struct{} // held by whoever trims
 
 	mu      sync.Mutex // guards what follows
 	settler *settler   // that finishes what the row says is under way; nil: none runs
@@ -162,15 +163,13 @@ func (s *DeviceSync) follow() {
 	s.settle()
 }
 
-// load reads the row of the database's data, and goes on with what it says is under way.
-func (s *DeviceSync) load(ctx context.Context) error {
-	row, _, err := readRow(ctx, s.r.g.opts.Store, s.r.definition())
-	if err != nil {
-		return err
+// load reads the row of a database's data. follow, once the definition is adopted, goes on with what it says is under way.
+func (s *DeviceSync) load(ctx context.Context, d *definition) error {
+	row, _, err := readRow(ctx, s.r.g.opts.Store, d)
+	if err == nil {
+		s.live.Reset(row)
 	}
-	s.live.Reset(row)
-	s.follow()
-	return nil
+	return err
 }
 
 // carryOver gives the data that take the place of a database's the row of those, in a new epoch, so that state and configuration stay and

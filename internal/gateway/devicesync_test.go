@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/devicesync"
+	"github.com/tidegate/tidegate/internal/job"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
@@ -604,4 +605,39 @@ func memStore(t *testing.T) store.Store {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	return st
+}
+
+// A replication of the gateway's own goes on beside a pause, unless pause_peers is set, and waits, reconnecting, for the end of a
+// termination.
+func TestReplicationsWaitForTheGate(t *testing.T) {
+	bubble(t, func(t *testing.T, e *replEnv) {
+		g, stop := e.gateway(nil)
+		defer stop()
+		r := create(t, g, "db", `{}`)
+		define(t, r, "r", pullAlways)
+		s := r.DeviceSync()
+		state := func(want job.State, reason string) {
+			t.Helper()
+			if st := wantRepl(t, r, "r", want); !strings.Contains(st.Error, reason) {
+				t.Fatalf("%q, want %q", st.Error, reason)
+			}
+		}
+		state(job.Running, "")
+		must(t, s, pauseBody)
+		state(job.Running, "")
+		must(t, s, `{"flexible_sync":{"pause_peers":true}}`)
+		state(job.Reconnecting, "sync_paused")
+		must(t, s, resumeBody)
+		state(job.Running, "")
+		must(t, s, terminateBody)
+		state(job.Reconnecting, "sync_terminated")
+		if s.Live().Row().Record.Place() != terminated {
+			t.Errorf("%+v", s.Live().Row().Record)
+		}
+		must(t, s, enableBody)
+		state(job.Running, "")
+		if n := e.fakes.runs("r"); n != 3 {
+			t.Errorf("%d runs", n)
+		}
+	})
 }

@@ -90,12 +90,20 @@ func (s *DeviceSync) Allow(access devicesync.Access) error {
 }
 
 func (s *DeviceSync) gate(access devicesync.Access) error {
-	if err := s.live.Row().Gate(access); err != nil {
-		s.stats.refused(err.Code)
-		return err
+	err := s.live.Row().Gate(access)
+	if err == nil {
+		return nil // not err: a nil *GateError is no nil error
 	}
-	return nil
+	s.stats.refused(err.Code)
+	now := s.r.g.opts.Now().Unix()
+	if last := s.refusedAt.Load(); now-last >= refusedLogEvery && s.refusedAt.CompareAndSwap(last, now) {
+		s.log().Info("device sync: clients are refused", "code", string(err.Code), "peer", access.Peer)
+	}
+	return err
 }
+
+// refusedLogEvery is how often, in seconds, a line in the log says that clients are refused: thousands try again all the time.
+const refusedLogEvery = 60
 
 // Touch notes activity of a device or peer: sync does not pause by itself while there is some (device-sync.md §8.4).
 func (s *DeviceSync) Touch() { s.active.Store(s.r.g.opts.Now().UnixMilli()) }

@@ -135,11 +135,12 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 	for _, d := range defs {
 		r := g.newRunning(d)
 		g.dbs[d.Name] = r
-		if err := r.deviceSync.load(ctx); err != nil {
+		if err := r.deviceSync.load(ctx, d); err != nil {
 			r.err = err
 			g.log.Error("database does not load", "database", d.Name, "error", err)
 			continue
 		}
+		r.deviceSync.follow()
 		if r.settings.Offline {
 			continue
 		}

@@ -83,6 +83,9 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	if err != nil {
 		return nil, err
 	}
+	if err := r.deviceSync.load(ctx, d); err != nil {
+		return nil, err
+	}
 	db, err := g.openNew(ctx, nil, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return nil, err
@@ -96,9 +99,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	}
 	g.warn(d)
 	r.adopt(d)
-	if err := r.deviceSync.load(ctx); err != nil {
-		return nil, joinClose(err, db)
-	}
+	r.deviceSync.follow()
 	if r.Settings().Offline || g.halfDone(ctx, r) || r.mustResync(ctx) {
 		return d, db.Close()
 	}
