@@ -5,8 +5,8 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startGateway, PASSWORD } from './gateway.mjs'
-import { deviceSync } from './devicesync.mjs'
+import { startGateway } from './gateway.mjs'
+import { deviceSync, poll } from './devicesync.mjs'
 import { local, remote, until } from './pouch.mjs'
 import { makeDatabase, walk, agree } from './walkthrough.mjs'
 
@@ -27,12 +27,21 @@ const KINDS = {
 // Device is a local database that replicates with a database of the gateway.
 class Device {
   requests = [] // paths that it asked for, with their queries
+  resets = [] // reasons of rewound feeds
 
   constructor (sync, { app = false, ...options } = {}) {
     this.db = local()
     const url = gateway.url(app ? `_app/${sync.clientAppId}/${sync.database}` : sync.database, 'ann')
-    this.server = remote(url, (path, ...rest) => { this.requests.push(String(path)); return fetch(path, ...rest) })
+    this.server = remote(url, (...request) => this.#fetch(...request))
     this.options = options
+  }
+
+  async #fetch (path, ...rest) {
+    this.requests.push(String(path))
+    const res = await fetch(path, ...rest)
+    const reset = res.headers.get('x-tidegate-client-reset')
+    if (reset) this.resets.push(reset)
+    return res
   }
 
   async put (_id, body) { await this.db.put({ ...body, _id }) }
@@ -48,6 +57,12 @@ class Device {
       if (err.status === 404) return null
       throw err
     }
+  }
+
+  // since is where the first pull of the noted requests began.
+  since () {
+    const sinces = this.requests.map(path => /_changes\?.*\bsince=([^&]*)/.exec(path)?.[1]).filter(since => since !== undefined)
+    return sinces[0] && decodeURIComponent(sinces[0])
   }
 
   // sync pushes, and then pulls.
@@ -84,4 +99,130 @@ describe('PouchDB and device sync', { concurrency: false }, () => {
       await agree(gateway, name, device, ['H1', 'H2'])
     })
   }
+
+  test('D5 and walk-through 1: a pause while live, edits on both sides, a resume', async () => {
+    await makeDatabase(gateway, 'pause')
+    const sync = await deviceSync(gateway, 'pause')
+    const device = new Device(sync)
+    for (let n = 0; n < 50; n++) await device.put(`old${n}`, { channels: ['one'] })
+    await device.sync()
+    device.requests.length = 0
+    await device.sync()
+    const { epoch } = await sync.lifecycle()
+    const since = device.since()
+    const live = device.db.sync(device.server, { live: true, retry: true, back_off_function: () => 50, heartbeat: 1000 })
+    const refused = new Set()
+    const moved = { push: [], pull: [] }
+    for (const way of ['push', 'pull']) live[way].on('paused', err => { if (err) refused.add(way) })
+    live.on('change', ({ direction, change }) => moved[direction].push(...change.docs.map(({ _id }) => _id)))
+    try {
+      await poll(async () => (await sync.sessions()).length > 0, 'the live feed is there')
+      await sync.pause()
+      await device.put('mine', { channels: ['one'] })
+      await gateway.admin_('PUT', '/pause/theirs', { channels: ['one'] })
+      await poll(async () => await sync.lifecycle() && refused.size === 2, 'both ways are refused')
+      await gateway.admin_('GET', '/pause/mine', undefined, [404])
+      assert.equal(await device.get('theirs'), null)
+      device.requests.length = 0
+      await sync.resume()
+      await until(device.db, async () => await device.get('theirs'), 'the pull goes on')
+      await poll(async () => (await sync.clients()).length && (await gateway.admin_('GET', '/pause/mine', undefined, [200, 404]))._rev, 'the push goes on')
+    } finally {
+      live.cancel()
+    }
+    assert.ok(device.since(), 'the pull goes on where it was')
+    assert.equal(device.since(), since)
+    assert.deepEqual(moved, { push: ['mine'], pull: ['theirs'] })
+    assert.deepEqual((await sync.lifecycle()).epoch, epoch)
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset).filter(reset => reset), [])
+    await agree(gateway, 'pause', device)
+  })
+
+  test('D34 and walk-through 11: recovery disabled, unsynced edits handed in, a new database', async () => {
+    await makeDatabase(gateway, 'wipe')
+    const sync = await deviceSync(gateway, 'wipe')
+    const device = new Device(sync)
+    await device.put('A', { channels: ['one'], v: 0 })
+    await device.sync()
+    await device.patch('A', { device: 1 })
+    await sync.again({ is_recovery_mode_disabled: true })
+    for (const way of ['to', 'from']) {
+      const error = await new Promise((resolve, reject) => device.db.replicate[way](device.server, { live: true, retry: true }).on('error', resolve).on('complete', reject))
+      assert.deepEqual([error.status, error.name.toLowerCase()], [403, 'forbidden'], way)
+      assert.match(error.reason, /^client_reset_required: epoch_changed/)
+    }
+    assert.equal((await gateway.admin_('GET', '/wipe/A')).device, undefined)
+    const client = device.requests.map(path => /_local\/([^/?]+)/.exec(path)?.[1]).find(id => id)
+    const { rows } = await device.db.allDocs({ include_docs: true })
+    const res = await device.server.fetch('_sync/unsynced', { method: 'POST', body: JSON.stringify({ client: decodeURIComponent(client), docs: rows.map(({ doc }) => doc) }), headers: new Headers({ 'content-type': 'application/json' }) })
+    assert.deepEqual([res.status, await res.json()], [202, { accepted: 1 }])
+    assert.deepEqual((await sync.quarantine()).map(({ doc_id: doc, cause }) => `${doc} ${cause}`), ['A handed_in'])
+    await device.db.destroy()
+    const fresh = new Device(sync)
+    await fresh.sync()
+    await agree(gateway, 'wipe', fresh)
+  })
+
+  for (const [kind, options] of [['both checkpoints', {}], ["under the app, checkpoint: 'source'", { app: true, checkpoint: 'source' }]]) {
+    test(`D36 restored from a backup: what was lost comes back from the devices, ${kind}`, async () => {
+      const name = options.app ? 'restored-app' : 'restored'
+      await makeDatabase(gateway, name)
+      const sync = await deviceSync(gateway, name)
+      const [x, y] = [new Device(sync, options), new Device(sync, options)]
+      for (let n = 0; n < 20; n++) await x.put(`old${n}`, { channels: ['one'] })
+      for (const device of [x, y]) await device.sync()
+      const scratch = mkdtempSync(join(tmpdir(), 'tidegate-backup-'))
+      try {
+        await gateway.backup(join(scratch, 'backup'))
+        await x.patch('old1', { late: 1 })
+        await x.remove('old2')
+        await x.put('late', { channels: ['one'] })
+        await x.sync()
+        await gateway.admin_('PUT', `/${name}/server`, { channels: ['one'], late: 1 })
+        await y.sync()
+        await gateway.kill()
+        await gateway.restore(join(scratch, 'backup'))
+        await gateway.restart()
+      } finally {
+        rmSync(scratch, { recursive: true })
+      }
+      await gateway.admin_('GET', `/${name}/late`, undefined, [404])
+      for (const device of [x, y, x]) await device.sync()
+      assert.equal((await gateway.admin_('GET', `/${name}/old1`)).late, 1)
+      await gateway.admin_('GET', `/${name}/old2`, undefined, [404])
+      assert.equal((await gateway.admin_('GET', `/${name}/server`)).late, 1)
+      for (const device of [x, y]) await agree(gateway, name, device)
+    })
+  }
+
+  test('D35 force_reset of one client, and D26 away longer than the limit', async () => {
+    await makeDatabase(gateway, 'reset')
+    const sync = await deviceSync(gateway, 'reset')
+    await sync.patch({ client_max_offline_days: 1 })
+    const [device, other] = [new Device(sync), new Device(sync)]
+    await walk(gateway, 'reset', device, async meanwhile => {
+      await other.sync()
+      await meanwhile()
+      for (const { file_ident: ident } of (await sync.clients()).slice(0, 2)) await sync.forceReset(ident) // its push, and its pull
+    })
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done', null, null])
+    assert.ok(!(await other.sync()).pulled.some(id => id.startsWith('same')))
+    for (const one of [device, other]) await agree(gateway, 'reset', one, ['H1', 'H2'])
+    // Two days pass for one of them.
+    device.resets.length = 0
+    await device.put('offline', { channels: ['one'] })
+    const { _rev: rev } = await gateway.admin_('GET', '/reset/A')
+    await gateway.admin_('DELETE', `/reset/A?rev=${rev}`)
+    await gateway.kill()
+    await gateway.age('reset', 2)
+    await gateway.restart()
+    await other.sync()
+    await sync.trim()
+    await device.sync()
+    await other.sync()
+    assert.deepEqual([device.resets, other.resets], [['history_trimmed'], []], 'the feed of one was rewound')
+    assert.equal(await device.get('A'), null)
+    assert.ok(await other.get('offline'))
+    for (const one of [device, other]) await agree(gateway, 'reset', one, ['H1', 'H2'])
+  })
 })
