@@ -143,12 +143,12 @@ func TestBrowserMetrics(t *testing.T) {
 	b.until(`Number(document.querySelector("#plots").dataset.samples) >= 3`)
 	s.bulk("world", "d", 2000)
 	b.until(`/^[1-9]/.test(document.querySelector("[data-series=resident] [data-value]").textContent)`)
-	b.until(`Number(document.querySelector("#plots").dataset.samples) >= 20`)
+	b.until(`Number(document.querySelector("#plots").dataset.samples) >= 6`)
 	b.shoot("metrics")
 	b.click("[data-span='30']")
 	b.until(`document.querySelector("[data-span='30']").getAttribute("aria-pressed") == "true"`)
 	b.open("/metrics") // the past is there at once
-	b.until(`Number(document.querySelector("#plots").dataset.samples) >= 20`)
+	b.until(`Number(document.querySelector("#plots").dataset.samples) >= 6`)
 	b.click("[data-theme-toggle]")
 	b.until(`document.documentElement.dataset.theme == "dark" && document.querySelectorAll(".u-wrap canvas").length == 6`)
 }
