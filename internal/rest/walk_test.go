@@ -62,7 +62,7 @@ var policy = map[listener]string{
 		db      POST /{db}/_device_sync/reset_client, POST /{db}/_device_sync/reset_all, POST /{db}/_device_sync/trim
 		db      GET /{db}/_device_sync/quarantine, GET /{db}/_device_sync/quarantine/{id}, DELETE /{db}/_device_sync/quarantine/{id}
 		db      POST /{db}/_device_sync/quarantine/{id}/restore
-		db      GET /{ks}/_sync, POST /{ks}/_sync/unsynced
+		db      GET /{ks}/_sync, POST /{ks}/_sync/unsynced, GET /{ks}/_channels
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync
@@ -97,7 +97,7 @@ var policy = map[listener]string{
 		db      PUT /{db}/_replicationstatus/{id}/{action}, POST /{db}/_replicationstatus/{id}/{action}
 		db      GET /{db}/_config/audit, PUT /{db}/_config/audit, POST /{db}/_config/audit
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
-		read    GET /_config, GET /_logging, GET /_cluster_info, GET /_sgcollect_info
+		read    GET /_config, GET /_logging, GET /_log, GET /_cluster_info, GET /_sgcollect_info
 		all     PUT /_config, PUT /_logging, POST /_logging, POST /_post_upgrade, GET /_backup
 		all     POST /_admin_api_keys, DELETE /_admin_api_keys/{id}
 		read    GET /_admin_api_keys
