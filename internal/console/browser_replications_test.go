@@ -148,6 +148,9 @@ func TestBrowserResync(t *testing.T) {
 	b.waitText("[data-testid=changed]", "300")
 	b.waitText("[data-testid=database-state]", "Offline")
 	b.shoot("resync-offline")
+	b.open("/db/world/sync") // device sync is administered in every state of the database
+	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.open("/db/world/resync")
 	b.click("[data-testid=bring-online]")
 	b.waitText(".toast", "The database is online")
 	b.waitText("[data-testid=database-state]", "Online")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // showSyncConfig answers the Configuration tab.
@@ -139,8 +138,7 @@ func (rq *request) publicTLSOff() bool {
 				Cert string `json:"tls_cert_path"`
 			} `json:"https"`
 		} `json:"api"`
-		Cert string `json:"SSLCert"`
 	}
 	err := rq.api.get(rq.Context(), "/_config", nil, &cfg)
-	return err == nil && strings.TrimSpace(cfg.API.HTTPS.Cert+cfg.Cert) == ""
+	return err == nil && cfg.API.HTTPS.Cert == ""
 }
