@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,6 +295,46 @@ func TestD11ErrorsAndHeaders(t *testing.T) {
 	logged := r.call("GET", f.app+"/logs?co_id="+id, nil).want(200).json()["logs"].([]any)
 	if len(logged) != 1 || logged[0].(map[string]any)["error_code"] != "InvalidParameter" || logged[0].(map[string]any)["type"] != "API" {
 		t.Errorf("log: %v", logged)
+	}
+}
+
+// D20: a resume after a pause needs no configuration, enabling after a termination needs all of it again.
+func TestD20ResumeWithoutConfiguration(t *testing.T) {
+	f := newRig(t, "todo").automatic("todo")
+	f.patch(map[string]any{"flexible_sync": map[string]any{"client_max_offline_days": 9, "queryable_fields_names": []string{"owner"}}}).want(204)
+	f.state("disabled").want(204)
+	f.state("enabled").want(204)
+	if s := f.sync(); s["client_max_offline_days"] != 9.0 || len(list(s["queryable_fields_names"])) != 1 {
+		t.Errorf("after a pause: %v", s)
+	}
+	f.state("").want(204)
+	f.settled()
+	f.state("enabled").want(400, "MissingParameter")
+	f.patch(full("enabled", "todo")).want(204)
+	if s := f.sync(); s["client_max_offline_days"] != 30.0 || len(list(s["queryable_fields_names"])) != 0 {
+		t.Errorf("after a termination: %v", s)
+	}
+}
+
+// Changes at the same time are made one after the other, each on what the one before left.
+func TestChangesAtOnce(t *testing.T) {
+	f := newRig(t, "todo").automatic("todo")
+	members := []string{`"client_max_offline_days":5`, `"is_recovery_mode_disabled":true`, `"queryable_fields_names":["a"]`, `"auto_pause_days":3`,
+		`"change_history_hours":48`, `"quarantine_days":7`, `"pause_peers":true`, `"terminated_clients":"stop"`}
+	var all sync.WaitGroup
+	for _, m := range members {
+		all.Go(func() { f.patch(`{"flexible_sync":{` + m + `}}`) })
+		all.Go(func() { f.call("GET", f.app+"/pull", nil) })
+	}
+	all.Wait()
+	raw := string(f.call("GET", f.service+"/config", nil).want(200).body)
+	for _, m := range members {
+		if !strings.Contains(raw, m) {
+			t.Errorf("%s is lost: %s", m, raw)
+		}
+	}
+	if n := len(f.call("GET", f.app+"/deployments", nil).want(200).list()); n != len(members) {
+		t.Errorf("%d deployments", n)
 	}
 }
 
