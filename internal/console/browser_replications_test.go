@@ -119,6 +119,7 @@ func TestBrowserResync(t *testing.T) {
 	b.waitText("[data-testid=would-change]", "100")
 	b.waitText("[data-testid=dry-channels]", "few")
 	b.waitText("[data-testid=dry-principals]", "eve")
+	eval[bool](b, `(window.scrollTo(0, 0), true)`)
 	b.shoot("resync-dry-run")
 
 	// The function changes: a resync is due, and is made without downtime.

@@ -116,7 +116,9 @@ func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	failSync(t, running)
 	b.waitText("[data-testid=sync-state]", "Error") // by itself
 	b.waitText("[data-testid=sync-error]", "the source has lost its history")
+	b.waitText("[data-testid=must-terminate]", "Terminate sync, then enable it again")
 	b.waitHidden("[data-testid=pause-sync]")
+	b.waitHidden("[data-testid=trim]")
 	b.shoot("sync-error")
 
 	// The server goes away under an open dialog, and comes back: nothing is lost, nothing happened.
