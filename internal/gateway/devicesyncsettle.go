@@ -152,6 +152,7 @@ func (s *DeviceSync) terminate(ctx context.Context, step devicesync.Step) error 
 		return s.terminateEpoch(ctx)
 	case devicesync.StepClients:
 		_, err = keeper.RetireClients(ctx, s.progress(ctx, step))
+		s.recount()
 	case devicesync.StepLedger:
 		if err = s.total(ctx, step, keeper.CountDocuments); err == nil {
 			_, err = keeper.Remember(ctx, 0, base, s.progress(ctx, step))

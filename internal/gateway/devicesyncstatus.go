@@ -99,6 +99,13 @@ func (s *DeviceSync) clientCounts(ctx context.Context, keeper *database.Keeper) 
 	return c.all, c.pending, nil
 }
 
+// recount forgets the numbers of clients.
+func (s *DeviceSync) recount() {
+	s.mu.Lock()
+	s.counted = nil
+	s.mu.Unlock()
+}
+
 // Clients lists client records in order of their file_ident.
 func (s *DeviceSync) Clients(ctx context.Context, f database.ClientFilter) ([]database.ClientRecord, error) {
 	return s.keeper().Clients(ctx, f)
@@ -109,9 +116,7 @@ func (s *DeviceSync) ForceReset(ctx context.Context, fileIdent int64) error {
 	if err := s.keeper().ForceReset(ctx, fileIdent); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.counted = nil
-	s.mu.Unlock()
+	s.recount()
 	s.log().Info("device sync: a client must reset", "file_ident", fileIdent)
 	return nil
 }
