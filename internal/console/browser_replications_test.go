@@ -51,6 +51,7 @@ func TestBrowserReplications(t *testing.T) {
 	b.waitText("[data-testid=lag]", "caught up")
 	b.waitText(`[data-key="written:to-there"]`, "20")
 	b.waitText(`[data-key="read:to-there"]`, "5")
+	b.clearToasts()
 	b.shoot("replications")
 	b.open("/db/here/sync")
 	b.waitText("#terminate", "to-there") // a termination says what it stops

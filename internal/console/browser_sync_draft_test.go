@@ -21,6 +21,7 @@ func TestBrowserD19DraftBannerAndDeploy(t *testing.T) {
 	if got := s.liveState(ids); got != "enabled" {
 		t.Fatalf("a draft has changed what is live: %q", got)
 	}
+	b.clearToasts()
 	b.shoot("sync-draft")
 
 	b.click("[data-testid=discard-draft]")
@@ -90,6 +91,7 @@ func TestBrowserD19TerminationInADraft(t *testing.T) {
 	if got := s.liveState(ids); got != "enabled" {
 		t.Fatalf("a draft has terminated sync: %q", got)
 	}
+	b.clearToasts()
 	b.shoot("sync-draft-terminate")
 
 	// Somebody else's change in between: the draft cannot be deployed, and says so.

@@ -61,6 +61,12 @@ func (b *window) postText(path, form string) string {
 	return eval[string](b, fmt.Sprintf(`fetch("/_console%s", {method: "POST", body: new URLSearchParams(%q + "&csrf=" + encodeURIComponent(document.body.dataset.csrf))}).then((r) => r.text())`, path, form))
 }
 
+// clearToasts takes messages away, which would cover a part of a picture.
+func (b *window) clearToasts() {
+	b.t.Helper()
+	eval[bool](b, `(document.querySelectorAll(".toast").forEach((t) => t.remove()), true)`)
+}
+
 // chooseOption chooses an option of a list.
 func chooseOption(selector, value string) chromedp.Action[chromedp.Void] {
 	return chromedp.SetValue(chromedp.CSS(selector), value)

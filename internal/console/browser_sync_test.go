@@ -115,6 +115,7 @@ func TestBrowserD17PauseSync(t *testing.T) {
 	if got := s.liveState(ids); got != "disabled" {
 		t.Fatalf("state after pausing: %q", got)
 	}
+	b.clearToasts()
 	b.shoot("sync-paused")
 }
 
