@@ -26,14 +26,13 @@ func (c *Console) databasePages() page {
 type databaseInfo struct {
 	State     string `json:"state"`
 	UpdateSeq uint64 `json:"update_seq"`
-	Started   int64  `json:"instance_start_time"` // microseconds since 1970
 	UUID      string `json:"server_uuid"`
 }
 
 type databaseView struct {
 	Name        string
 	State       string
-	Started     time.Time
+	Started     time.Time // of the server
 	UUID        string
 	Collections []keyspace
 	Figures     map[string]any // as the topic sends them
@@ -46,9 +45,10 @@ func (c *Console) showDatabase(rq *request) error {
 	if err := rq.api.get(ctx, pathOf(rq.db)+"/", nil, &info); err != nil {
 		return err
 	}
-	v := databaseView{Name: rq.db, State: info.State, Started: time.UnixMicro(info.Started), UUID: info.UUID}
+	v := databaseView{Name: rq.db, State: info.State, UUID: info.UUID}
 	figures, err := rq.expvar(ctx)
 	v.NoFigures = err != nil
+	v.Started = c.o.Now().Add(-time.Duration(figures.SyncGateway.Global["resource_utilization"]["uptime"]))
 	v.Figures = databaseData(&info, figures, rq.db)
 	names, err := collections(ctx, rq.api, rq.db)
 	if err != nil {

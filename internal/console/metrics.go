@@ -39,7 +39,7 @@ var plots = []plot{
 	{"connections", "Connections", "now", "count", []series{{"blip", "Couchbase Lite"}, {"feeds", "change feeds"}, {"behind", "pulls that catch up"}}},
 	{"memory", "Memory", "", "bytes", []series{{"resident", "process"}, {"heap", "heap in use"}, {"stack", "stacks"}}},
 	{"cpu", "Processor", "", "percent", []series{{"cpuProcess", "process, of one core"}, {"cpuMachine", "machine"}}},
-	{"network", "Public listener", "bytes a second", "bytes", []series{{"netOut", "sent"}, {"netIn", "received"}}},
+	{"network", "Network", "bytes a second; REST when a request ends", "bytes", []series{{"netOut", "sent"}, {"netIn", "received"}}},
 }
 
 // sample is the state of all series at one moment; NaN where there is nothing to tell.
@@ -132,7 +132,8 @@ func countersOf(now time.Time, e *expvar) *counters {
 		n.syncRuns += f.database("sync_function_count")
 	}
 	r := e.SyncGateway.Global["resource_utilization"]
-	n.netIn, n.netOut = r["pub_net_bytes_recv"], r["pub_net_bytes_sent"]
+	n.netIn = r["pub_net_bytes_recv"] + e.Tidegate[`blip_wire_bytes_total{direction="in"}`]
+	n.netOut = r["pub_net_bytes_sent"] + e.Tidegate[`blip_wire_bytes_total{direction="out"}`]
 	return n
 }
 

@@ -49,7 +49,7 @@
       legend: { show: false },
       cursor: { y: false, points: { size: 7 } },
       scales: { x: { range: () => [now() - minutes * 60, now()] }, y: { range: (_, low, high) => [0, Math.max(high || 0, leastTop[plot.place.dataset.unit]) * 1.1] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => plot.write(v)) }],
+      axes: [{ ...axis, size: 32, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 64, values: (_, ticks) => ticks.map((v) => plot.write(v)) }],
       series: [{}, ...plot.series.map((s, i) => ({ label: s.label, stroke: c.lines[i], width: 2, points: { show: false }, spanGaps: true }))],
       hooks: { setCursor: [(u) => legend(plot, u.cursor.idx)] },
     }, dataOf(plot), plot.place);
