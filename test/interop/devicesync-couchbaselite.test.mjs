@@ -119,7 +119,8 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     assert.deepEqual(replicator.pulled.map(({ doc }) => doc).sort(), ['old000002', 'theirs'])
     assert.deepEqual(replicator.pushed.map(({ doc }) => doc).sort(), ['mine', 'old000001'])
     await agree(gateway, 'pause', device)
-    for (const { serverClosed } of wire.upgraded()) assert.notEqual(serverClosed, 1001)
+    // A gateway that closed with 1000 or 1001 would end it for good; it only answers with what the client closed with.
+    for (const { clientClosed, serverClosed } of wire.upgraded()) assert.ok(serverClosed === 4001 || serverClosed === clientClosed, `closed with ${serverClosed}`)
   })
 
   for (const [resolver, B, D] of [['default', null, null], ['merge', { server: 1, device: 1 }, { device: 1 }]]) {
@@ -144,6 +145,49 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
       await resetOnce(sync, 'epoch_changed')
     })
   }
+
+  test('D5 D31 terminated and enabled again under a live replicator: it starts again by itself', async () => {
+    await makeDatabase(gateway, 'live')
+    const sync = await deviceSync(gateway, 'live')
+    const device = await Device.open('live', 'live', live)
+    const { db, replicator } = device
+    await db.putMany({ prefix: 'old', count: 100, bytes: 10, body: { channels: ['one'] } })
+    await replicator.start()
+    await db.until(async () => replicator.status?.activity === 'idle' && (await replicator.pending()).length === 0, 'all is pushed')
+    const open = wire.upgraded().at(-1)
+    await sync.terminate()
+    await replicator.reaches('offline')
+    assert.equal(open.serverClosed, 4001)
+    await db.patch('old000001', { by: 'device' })
+    await db.delete('old000002')
+    await db.put('mine', { channels: ['one'] })
+    await gateway.admin_('PUT', '/live/theirs', { channels: ['one'] })
+    const { _rev: rev } = await gateway.admin_('GET', '/live/old000003')
+    await gateway.admin_('DELETE', `/live/old000003?rev=${rev}`)
+    await db.until(() => wire.connections.some(({ status }) => status === 'HTTP/1.1 503 sync_terminated'), 'a new connection is refused')
+    await sync.enable()
+    await db.until(async () => await db.get('theirs') && await db.get('old000003') === null && (await replicator.pending()).length === 0, 'both ways are open again')
+    await replicator.stop()
+    assert.deepEqual(replicator.errors, [])
+    assert.equal(await db.count(), 100)
+    await agree(gateway, 'live', device)
+    await resetOnce(sync, 'epoch_changed')
+  })
+
+  test('terminated_clients: "stop" ends a live replicator with 403', async () => {
+    await makeDatabase(gateway, 'stop')
+    const sync = await deviceSync(gateway, 'stop')
+    await sync.patch({ terminated_clients: 'stop' })
+    const device = await Device.open('stop', 'stop', live)
+    await device.replicator.start()
+    await device.replicator.reaches('idle')
+    await sync.terminate()
+    const { error } = await device.replicator.reaches('stopped')
+    assert.deepEqual([error.domain, error.code], ['WebSocket', 4002])
+    const { domain, code, message } = await device.replicator.fails()
+    assert.deepEqual([domain, code], ['HTTP', 403])
+    assert.match(message, /^sync_terminated/, 'the status line says why')
+  })
 
   test('D35 force_reset: one client resets, with all of the walk-throughs, and no other', async () => {
     await makeDatabase(gateway, 'forced')

@@ -65,6 +65,16 @@ class Device {
     return sinces[0] && decodeURIComponent(sinces[0])
   }
 
+  // live replicates both ways until it is cancelled. It tells which ways were refused, and what was moved.
+  live () {
+    const live = this.db.sync(this.server, { live: true, retry: true, back_off_function: () => 50, heartbeat: 1000 })
+    live.refused = new Set()
+    live.moved = { push: [], pull: [] }
+    for (const way of ['push', 'pull']) live[way].on('paused', err => { if (err) live.refused.add(way) })
+    live.on('change', ({ direction, change }) => live.moved[direction].push(...change.docs.map(({ _id }) => _id)))
+    return live
+  }
+
   // sync pushes, and then pulls.
   async sync () {
     const run = replication => new Promise((resolve, reject) => {
@@ -110,17 +120,13 @@ describe('PouchDB and device sync', { concurrency: false }, () => {
     await device.sync()
     const { epoch } = await sync.lifecycle()
     const since = device.since()
-    const live = device.db.sync(device.server, { live: true, retry: true, back_off_function: () => 50, heartbeat: 1000 })
-    const refused = new Set()
-    const moved = { push: [], pull: [] }
-    for (const way of ['push', 'pull']) live[way].on('paused', err => { if (err) refused.add(way) })
-    live.on('change', ({ direction, change }) => moved[direction].push(...change.docs.map(({ _id }) => _id)))
+    const live = device.live()
     try {
       await poll(async () => (await sync.sessions()).length > 0, 'the live feed is there')
       await sync.pause()
       await device.put('mine', { channels: ['one'] })
       await gateway.admin_('PUT', '/pause/theirs', { channels: ['one'] })
-      await poll(async () => await sync.lifecycle() && refused.size === 2, 'both ways are refused')
+      await poll(async () => await sync.lifecycle() && live.refused.size === 2, 'both ways are refused')
       await gateway.admin_('GET', '/pause/mine', undefined, [404])
       assert.equal(await device.get('theirs'), null)
       device.requests.length = 0
@@ -132,10 +138,97 @@ describe('PouchDB and device sync', { concurrency: false }, () => {
     }
     assert.ok(device.since(), 'the pull goes on where it was')
     assert.equal(device.since(), since)
-    assert.deepEqual(moved, { push: ['mine'], pull: ['theirs'] })
+    assert.deepEqual(live.moved, { push: ['mine'], pull: ['theirs'] })
     assert.deepEqual((await sync.lifecycle()).epoch, epoch)
     assert.deepEqual((await sync.clients()).map(({ reset }) => reset).filter(reset => reset), [])
     await agree(gateway, 'pause', device)
+  })
+
+  test('D5 D32 terminated and enabled again under a live replication: it starts again by itself', async () => {
+    await makeDatabase(gateway, 'live')
+    const sync = await deviceSync(gateway, 'live')
+    const device = new Device(sync)
+    for (let n = 0; n < 20; n++) await device.put(`old${n}`, { channels: ['one'] })
+    const live = device.live()
+    try {
+      await poll(async () => (await sync.sessions()).length > 0 && (await gateway.admin_('GET', '/live/old19', undefined, [200, 404]))._rev, 'all is pushed')
+      await sync.again({}, async () => {
+        await device.patch('old1', { by: 'device' })
+        await device.remove('old2')
+        await device.put('mine', { channels: ['one'] })
+        await gateway.admin_('PUT', '/live/theirs', { channels: ['one'] })
+        const { _rev: rev } = await gateway.admin_('GET', '/live/old3')
+        await gateway.admin_('DELETE', `/live/old3?rev=${rev}`)
+        await poll(async () => await sync.lifecycle() && live.refused.size === 2, 'both ways are refused')
+      })
+      await until(device.db, async () => await device.get('theirs') && await device.get('old3') === null, 'the pull goes on')
+      await poll(async () => (await gateway.admin_('GET', '/live/mine', undefined, [200, 404]))._rev, 'the push goes on')
+    } finally {
+      live.cancel()
+    }
+    await device.sync()
+    await agree(gateway, 'live', device)
+    assert.equal((await device.ids()).length, 20)
+    assert.equal((await gateway.admin_('GET', '/live/old1')).by, 'device')
+  })
+
+  test('terminated_clients: "stop" ends a live replication', async () => {
+    await makeDatabase(gateway, 'stop')
+    const sync = await deviceSync(gateway, 'stop')
+    await sync.patch({ terminated_clients: 'stop' })
+    const device = new Device(sync)
+    const pull = device.db.replicate.from(device.server, { live: true, retry: true, back_off_function: () => 50 })
+    const ended = new Promise((resolve, reject) => pull.on('error', resolve).on('complete', reject))
+    await poll(async () => (await sync.sessions()).length > 0, 'the live feed is there')
+    await sync.terminate()
+    const { status, reason } = await ended
+    assert.equal(status, 403)
+    assert.match(reason, /^sync_terminated/)
+  })
+
+  test('reset_deleted_edits: "edit_wins" keeps edits of what was deleted', async () => {
+    await makeDatabase(gateway, 'edits')
+    const sync = await deviceSync(gateway, 'edits')
+    const device = new Device(sync)
+    await device.put('D', { channels: ['one'], v: 0 })
+    await device.sync()
+    await device.patch('D', { device: 1 })
+    const { _rev: rev } = await gateway.admin_('GET', '/edits/D')
+    await gateway.admin_('DELETE', `/edits/D?rev=${rev}`)
+    await sync.again({ reset_deleted_edits: 'edit_wins' })
+    for (let i = 0; i < 2; i++) await device.sync()
+    assert.equal((await gateway.admin_('GET', '/edits/D')).device, 1)
+    await agree(gateway, 'edits', device)
+    assert.deepEqual(await sync.quarantine(), [])
+  })
+
+  test('D37 a first pull that takes longer than the time between two trims', async () => {
+    await makeDatabase(gateway, 'slow')
+    const sync = await deviceSync(gateway, 'slow')
+    await sync.patch({ client_max_offline_days: 1 })
+    await gateway.admin_('POST', '/slow/_bulk_docs', { docs: Array.from({ length: 500 }, (_, n) => ({ _id: `d${n}`, channels: ['one'] })) })
+    const { last_sequence: then } = await sync.lifecycle()
+    await sync.trim()
+    const { markers: [marker] } = await sync.lifecycle()
+    const device = new Device(sync, { batch_size: 100 })
+    await new Promise((resolve, reject) => {
+      const pull = device.db.replicate.from(device.server, device.options)
+      let batches = 0
+      pull.on('change', () => { if (++batches === 2) pull.cancel() }).on('complete', resolve).on('error', reject) // the first one's checkpoint is written
+    })
+    const half = (await device.ids()).length
+    assert.ok(half > 0 && half < 500, `stopped in the middle, after ${half}`)
+    await gateway.kill()
+    await gateway.age('slow', 2, then)
+    await gateway.restart()
+    await sync.trim()
+    device.requests.length = 0
+    await device.sync()
+    const since = JSON.parse(device.since())
+    assert.match(since, new RegExp(`^${marker}:`))
+    assert.ok(Number(since.split(':')[1]) < (await sync.lifecycle()).history_floor)
+    assert.deepEqual(device.resets, [])
+    assert.equal((await device.ids()).length, 500)
   })
 
   test('D34 and walk-through 11: recovery disabled, unsynced edits handed in, a new database', async () => {
