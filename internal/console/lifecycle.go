@@ -60,11 +60,12 @@ type syncFault struct {
 	At      time.Time `json:"at"`
 }
 
-// readLifecycle reads what is live of an app's device sync. An app without a database was never configured.
+// readLifecycle reads what is live of an app's device sync. For an app without a database, or whose database is gone, there is nothing
+// configured.
 func (rq *request) readLifecycle(ctx context.Context, a *app) (*lifecycle, error) {
 	var l lifecycle
 	err := rq.apps.get(ctx, a.Path("sync", "lifecycle"), nil, &l)
-	if statusOf(err) == http.StatusNotFound && a.Database == "" {
+	if statusOf(err) == http.StatusNotFound {
 		return &lifecycle{Phase: "steady"}, nil
 	}
 	return &l, err
