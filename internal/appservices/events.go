@@ -120,10 +120,9 @@ func (s *Server) report(ctx context.Context, e journalled) {
 // Attributes of records that have a place of their own in an entry.
 const (
 	userKey  = "user"
-	typeKey  = "log_type"
 	codeKey  = "code"
 	errorKey = "error"
-	coIDKey  = "co_id"
+	realmKey = "realm_code"
 )
 
 // entryOf makes a record an entry: its text with the attributes that have no place of their own.
@@ -138,20 +137,22 @@ func entryOf(r slog.Record) LogEntry {
 		case databaseKey:
 		case userKey:
 			e.UserID = v
-		case typeKey:
-			e.Type = v
 		case codeKey:
 			e.ErrorCode = v
 		case errorKey:
 			e.Error = v
-		case coIDKey:
-			e.CoID = v
+		case realmKey:
+			e.Type = LogError // what a client of the original would be told as an error
+			text += " " + a.Key + "=" + v
 		default:
 			text += " " + a.Key + "=" + v
 		}
 		return true
 	})
 	e.Messages = []string{text}
+	if e.ErrorCode != "" {
+		e.Type = LogError
+	}
 	if e.Type == LogError && e.Error == "" {
 		e.Error = text
 	}

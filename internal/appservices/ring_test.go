@@ -40,8 +40,9 @@ func TestJournal(t *testing.T) {
 	log.Info("device sync: of no database")
 	db.Info("something else")
 	db.Error("device sync: it failed", "error", errors.New("why"), "code", "X")
+	db.Info("device sync: a client is told to reset", "user", "eve", "realm_code", 208)
 	db.WithGroup("g").Warn("device sync: in a group", "database", "other")
-	if len(j.events) != 3 {
+	if len(j.events) != 4 {
 		t.Fatalf("%d events", len(j.events))
 	}
 	first := entryOf((<-j.events).record)
@@ -51,6 +52,9 @@ func TestJournal(t *testing.T) {
 	second := <-j.events
 	if e := entryOf(second.record); second.database != "todo" || e.Type != LogError || e.Error != "why" || e.ErrorCode != "X" {
 		t.Errorf("second: %+v of %s", e, second.database)
+	}
+	if e := entryOf((<-j.events).record); e.Type != LogError || e.UserID != "eve" || e.Error != "a client is told to reset realm_code=208" {
+		t.Errorf("third: %+v", e)
 	}
 	if text := passed.String(); strings.Contains(text, "state changed") || !strings.Contains(text, "it failed") {
 		t.Errorf("passed on: %s", text)

@@ -174,11 +174,12 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 	}
 	h.db.clients.resetChanged()
 	if given {
-		h.db.log.WarnContext(ctx, "a client never came to the end of its reset; it goes on all the same", "checkpoint", ref.ID, "user", h.userName())
+		h.db.log.WarnContext(ctx, "device sync: a client never came to the end of its reset; it goes on all the same", "checkpoint", ref.ID, "user", h.userName())
 	}
 	h.db.stats.Resets.told(ref.Kind, v)
-	h.db.log.InfoContext(ctx, "a client is told to reset", "verdict", string(v.Kind), "reason", string(v.Reason), "kind", string(ref.Kind),
-		"checkpoint", ref.ID, "user", h.userName())
+	realm, name := v.Reason.RealmCode()
+	h.db.log.InfoContext(ctx, "device sync: a client is told to reset", "verdict", string(v.Kind), "reason", string(v.Reason), "kind", string(ref.Kind),
+		"checkpoint", ref.ID, "user", h.userName(), "realm_code", realm, "realm_name", name)
 	return v, nil
 }
 

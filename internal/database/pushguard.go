@@ -192,7 +192,7 @@ func (e *edit) quarantineClosed(ctx context.Context, p *prepared) (err error) {
 	if p.quarantine, err = e.quarantine(cause, e.body.attachments); err != nil {
 		return err
 	}
-	e.h.db.log.WarnContext(ctx, "CompensatingWrite: a pushed revision was not made current; its body is in quarantine",
+	e.h.db.log.WarnContext(ctx, "device sync: CompensatingWrite: a pushed revision was not made current; its body is in quarantine",
 		"realm_code", 231, "cause", string(cause), "user", e.h.userName(), "collection", e.h.coll.name)
 	return nil
 }
