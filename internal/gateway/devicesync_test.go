@@ -641,3 +641,59 @@ func TestReplicationsWaitForTheGate(t *testing.T) {
 		}
 	})
 }
+
+// D43: terminated and enabled again a hundred times under load. Every write that was acknowledged is there, deletions stay, sequences go
+// up, and each round is one epoch.
+func TestD43TerminateAndEnableUnderLoad(t *testing.T) {
+	e := newEnv(t)
+	r := create(t, e.open(nil), "db", `{}`)
+	s := r.DeviceSync()
+	writes := make(chan struct{}, 30) // so many for each round, while it goes on
+	var writers sync.WaitGroup
+	acked := make([]int, 3)
+	for w := range acked {
+		writers.Go(func() {
+			i := 0
+			for range writes {
+				id := "w" + strconv.Itoa(w) + "-" + strconv.Itoa(i)
+				if err := put(t, r, id, `{}`); err != nil {
+					t.Error(err)
+					return
+				}
+				if i%5 == 0 {
+					remove(t, r, id)
+				}
+				i++
+				acked[w] = i
+			}
+		})
+	}
+	last := tidegate.Seq(0)
+	for range 100 {
+		must(t, s, terminateBody)
+		for range cap(writes) {
+			writes <- struct{}{}
+		}
+		settled(t, s, terminated)
+		must(t, s, enableBody)
+		now, err := r.DB().LastSequence(t.Context())
+		if err != nil || now <= last {
+			t.Fatalf("last sequence %d after %d, %v", now, last, err)
+		}
+		last = now
+	}
+	close(writes)
+	writers.Wait()
+	if rec := s.Live().Row().Record; rec.Epoch.No != 100 || rec.Epoch.Base > last {
+		t.Errorf("%+v", rec)
+	}
+	for w, n := range acked {
+		for i := range n {
+			_, err := read(t, r, "w"+strconv.Itoa(w)+"-"+strconv.Itoa(i))
+			if gone := errors.Is(err, tidegate.ErrDeleted); gone != (i%5 == 0) || err != nil && !gone {
+				t.Fatalf("document %d of writer %d: %v", i, w, err)
+			}
+		}
+	}
+	t.Logf("%v documents", acked)
+}
