@@ -50,6 +50,8 @@ func TestBrowserClientsAndSessions(t *testing.T) {
 	b.open(ids.path() + "/sync")
 	b.waitText("[data-testid=pending]", "1")
 	b.waitText("[data-testid=clients]", "1")
+	b.waitText("#terminate [data-key=clients]", "1")
+	b.waitText("#terminate [data-show=anyClients]:not([hidden])", "All of them have to reset")
 	b.open(ids.path() + "/sync/clients?state=done")
 	b.waitText("main", "No client in this state")
 
@@ -191,3 +193,53 @@ func TestBrowserSyncForReaders(t *testing.T) {
 	other.open("/db/world/replications")
 	other.waitText("h1", "Replications")
 }
+
+// Every page can be used by ear: nothing to press or fill in is without a name, no id is there twice, headings are in order.
+func TestBrowserSyncPagesByEar(t *testing.T) {
+	t.Parallel()
+	s, b, ids := syncSite(t, true)
+	s.do("PUT", "/todo/_replication/r1", `{"remote":"http://127.0.0.1:1/db","direction":"push","initial_state":"stopped"}`)
+	s.do("PUT", "/todo/_local/pouch-1", `{"last_seq":0,"session_id":"s","history":[]}`)
+	b.click("[data-testid=pause-sync]")
+	b.click("[data-testid=pause-confirm]")
+	b.waitVisible("[data-testid=draft-banner]")
+	for _, path := range []string{
+		ids.path() + "/sync", ids.path() + "/sync/config", ids.path() + "/sync/clients", ids.path() + "/sync/quarantine", ids.path() + "/logs",
+		ids.path() + "/deploy", ids.path() + "/services", ids.config(), "/apps", "/db/todo/replications", "/db/todo/replication?id=r1",
+		"/db/todo/replication/new", "/db/todo/replication/edit?id=r1", "/db/todo/resync",
+	} {
+		b.open(path)
+		b.waitFor("main h1")
+		if found := eval[string](b, byEar); found != "" {
+			t.Errorf("%s: %s", path, found)
+		}
+	}
+}
+
+// byEar is a script that returns what is wrong with a page for who cannot see it.
+const byEar = `(() => {
+  const wrong = [];
+  const say = (what, element) => wrong.push(what + ": " + element.outerHTML.slice(0, 120));
+  const seen = new Set();
+  for (const e of document.querySelectorAll("[id]")) {
+    if (seen.has(e.id)) say("id twice", e);
+    seen.add(e.id);
+  }
+  for (const e of document.querySelectorAll("button, a[href]")) {
+    if (!(e.getAttribute("aria-label") || e.textContent).trim()) say("no name", e);
+  }
+  for (const e of document.querySelectorAll("input:not([type=hidden]), select, textarea")) {
+    if (!e.labels.length && !e.getAttribute("aria-label")) say("no label", e);
+  }
+  for (const e of document.querySelectorAll("[aria-labelledby], [aria-controls]")) {
+    for (const id of (e.getAttribute("aria-labelledby") || e.getAttribute("aria-controls")).split(" ")) {
+      if (!document.getElementById(id)) say("points to nothing", e);
+    }
+  }
+  for (const e of document.querySelectorAll("[data-open]")) {
+    if (!document.getElementById(e.dataset.open)) say("opens nothing", e);
+  }
+  for (const e of document.querySelectorAll("ul > :not(li), ol > :not(li), dl > :not(dt):not(dd):not(div)")) say("in a list", e);
+  if (document.querySelectorAll("h1").length != 1) wrong.push("not one h1");
+  return wrong.join("; ");
+})()`

@@ -159,6 +159,7 @@ func (l *lifecycle) figures(now time.Time) map[string]any {
 		"sessions": counti(l.Sessions), "clients": counti(l.Clients), "pending": counti(l.PendingResetClients), "others": counti(max(0, l.Clients-l.Sessions)),
 		"sequence": count(int64(l.LastSequence)), "floor": count(int64(l.HistoryFloor)), "ledger": count(l.Ledger.Rows),
 		"ledgerFloor": count(int64(l.LedgerFloor)), "quarantine": count(l.Quarantine.Rows), "activity": ago(now, l.LastActivity), "trim": ago(now, l.LastTrim),
+		"anyClients": l.Clients+l.Sessions > 0, "noClients": l.Clients+l.Sessions == 0,
 		"terminating": l.Phase == "terminating", "pausing": l.Phase == "pausing", "step": "", "percent": 0, "deadline": "",
 	}
 	if l.Ledger.Oldest != nil {
