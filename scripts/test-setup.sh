@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there: a C compiler (for the race detector), Node.js with the packages of
-# test/interop, PostgreSQL, Java with Maven and ICU for the Couchbase Lite client there, which it builds, and the MongoDB-wire servers that
+# test/interop, Chromium for the console's browser tests, PostgreSQL, Java with Maven and ICU for the Couchbase Lite client there, which it
+# builds, and the MongoDB-wire servers that
 # cluster sync is tested with: SecantusDB (Python) and FerretDB (Go, built here). Run by `make test`; does nothing on a machine that has them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 need=()
+command -v chromium >/dev/null || need+=(chromium)
 command -v gcc >/dev/null || need+=(gcc libc6-dev)
 command -v node >/dev/null || need+=(nodejs)
 command -v npm >/dev/null || need+=(npm)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/store/archive"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
@@ -32,11 +33,12 @@ The key that stored passwords of replications are encrypted with is not in it: k
 `
 
 const restoreHelp = `
-Usage: tidegate restore FILE [--data DIR | --store URL] [--check]
+Usage: tidegate restore FILE [--data DIR | --store URL] [--check] [--as-new]
 
 Puts a backup into a data directory or a PostgreSQL database that is empty, reads it back and compares. It does not
-matter which of the two the backup is from. Clients that have seen what was written after the backup find that the
-server is behind them: see docs/operations.md, "Backups".
+matter which of the two the backup is from. A new sync epoch begins: every client starts again, and offers what it has
+that the backup has not; see docs/device-sync.md, "After a restore". With --as-new the databases get other identities, so
+that they can be served beside those that the backup is of.
 `
 
 const moveHelp = `
@@ -174,6 +176,7 @@ func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) e
 	url := fs.String("store", "", "`URL` of a PostgreSQL database to restore into (default: "+storeEnv+")")
 	schema := fs.String("store-schema", "tidegate", "PostgreSQL `schema` of the tables")
 	check := fs.Bool("check", false, "read the backup to its end and restore nothing")
+	asNew := fs.Bool("as-new", false, "give the databases new ids: the ones that the backup is of go on being served")
 	file, err := oneFile(fs, args)
 	if err != nil {
 		return ignoreHelp(err)
@@ -199,8 +202,13 @@ func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) e
 	return intoStore(ctx, storeURL(*url, getenv), *schema, *data, std, func(e *engine) error {
 		h, sum, err := archive.Restore(ctx, in, e.Store, e.blobs, view.told)
 		view.end()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "restored the backup of %s: %s; read back and compared\n", h.Created.Format(time.RFC3339), describe(sum))
+		n, err := gateway.MarkRestored(ctx, e.Store, *asNew)
 		if err == nil {
-			fmt.Fprintf(std.out, "restored the backup of %s: %s; read back and compared\n", h.Created.Format(time.RFC3339), describe(sum))
+			fmt.Fprintf(std.out, "a new sync epoch has begun in %d databases: every client starts again\n", n)
 		}
 		return err
 	})

@@ -41,7 +41,7 @@ func (g *gatewayServer) listen(ctx context.Context, handlers *rest.Server) error
 		public     bool
 	}{
 		{name: "public", addr: g.settings.PublicAddr, handler: handlers.Public(), public: true},
-		{name: "admin", addr: g.settings.AdminAddr, handler: handlers.Admin(), auth: g.settings.AdminAuth, insecure: g.insecureAdmin},
+		{name: "admin", addr: g.settings.AdminAddr, handler: withConsole(g.console, withAppServices(g.apps, handlers.Admin())), auth: g.settings.AdminAuth, insecure: g.insecureAdmin},
 		{name: "metrics", addr: g.settings.MetricsAddr, handler: handlers.Metrics(), auth: g.settings.MetricsAuth, insecure: g.insecureMetrics},
 	} {
 		if l.addr == "" {
@@ -114,6 +114,7 @@ func (g *gatewayServer) listenOne(ctx context.Context, name, addr string, h http
 		g.publicURL = scheme + "://" + reachable(address)
 	case "admin":
 		g.adminURL = scheme + "://" + reachable(address)
+		server.RegisterOnShutdown(g.console.Close) // live pages would keep it waiting
 	}
 	g.log.Info("listening", "listener", name, "address", address, "tls", tlsConfig != nil)
 	return nil

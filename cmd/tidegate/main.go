@@ -53,6 +53,7 @@ func commands() []command {
 		{"serve", "run a gateway", serveCommand},
 		{"replicate", "copy a database of a gateway to or from another gateway, and show how it goes", replicateCommand},
 		{"resync", "run a changed sync function over what is stored, and show how it goes", resyncCommand},
+		{"device-sync", "pause, resume, terminate and enable device sync of a database, and show its clients", deviceSyncCommand},
 		{"backup", "write everything that a gateway stores into one file", backupCommand},
 		{"restore", "put a backup into an empty store", restoreCommand},
 		{"move", "copy everything from one store to another", moveCommand},
@@ -61,6 +62,7 @@ func commands() []command {
 		{"clustersync", "sync two clusters, with the API of mongosync: copy, follow, cut over, reverse", clusterSyncCommand},
 		{"fsck", "check a data directory whose gateway is stopped", fsckCommand},
 		{"bench", "drive a running gateway and print what it does", benchCommand},
+		{"admin", "make, list and delete API keys, for the App Services API and the console", adminCommand},
 		{"hash-password", "print the hash of a password, for administrators in a config file", hashPasswordCommand},
 		{"version", "print the version", versionCommand},
 	}

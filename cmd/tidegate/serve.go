@@ -12,8 +12,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/appservices"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/console"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
@@ -34,6 +37,9 @@ const (
 	storeDir    = "store"
 	blobDir     = "blobs"
 )
+
+// logRingSize is how many log records are kept in memory for the console: some MiB at most.
+const logRingSize = 2000
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
@@ -58,6 +64,7 @@ type gatewayServer struct {
 
 	level  *slog.LevelVar
 	counts *telemetry.LogCounts
+	ring   *telemetry.LogRing
 	log    *slog.Logger
 
 	startup   *config.Startup
@@ -66,11 +73,15 @@ type gatewayServer struct {
 
 	listening           []listener
 	publicURL, adminURL string
+
+	console *console.Console
+	journal *appservices.Journal // what is logged about device sync
+	apps    *appservices.Server
 }
 
 // serveCommand runs a gateway.
 func serveCommand(ctx context.Context, args []string, getenv env, std stdio) error {
-	g := &gatewayServer{getenv: getenv, std: std, level: new(slog.LevelVar), counts: new(telemetry.LogCounts)}
+	g := &gatewayServer{getenv: getenv, std: std, level: new(slog.LevelVar), counts: new(telemetry.LogCounts), ring: telemetry.NewLogRing(logRingSize)}
 	if err := g.parse(args); err != nil {
 		return ignoreHelp(err)
 	}
@@ -124,7 +135,8 @@ func (g *gatewayServer) parse(args []string) error {
 	if err != nil {
 		return usageErrorf("--log-format: %v", err)
 	}
-	g.log = g.counts.Count(log)
+	g.journal = appservices.NewJournal(g.ring.Tee(log.Handler()))
+	g.log = g.counts.Count(slog.New(g.journal))
 	return nil
 }
 
@@ -254,6 +266,9 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held conte
 	for _, l := range g.listening {
 		group.Go(l.serve)
 	}
+	journalCtx, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJournal()
+	go g.apps.Run(journalCtx)
 	if g.demo {
 		if err := seedDemo(ctx, g.adminURL, g.publicURL, g.data, g.std.out); err != nil {
 			g.log.Error("the demo database could not be made", "error", err)
@@ -287,10 +302,18 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 	if err != nil {
 		return nil, err
 	}
-	return rest.NewServer(rest.Deps{
+	keys := access.NewAPIKeys(st.Store, gw.Passwords())
+	server := rest.NewServer(rest.Deps{
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
-		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogLevel: g.level, DataDir: g.data,
-			Backup: backupOf(ctx, st)},
-	}), nil
+		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogRing: g.ring, LogLevel: g.level, DataDir: g.data,
+			Backup: backupOf(ctx, st), APIKeys: keys,
+			AppDatabase: func(ctx context.Context, id string) (string, error) { return g.apps.DatabaseOf(ctx, id) }},
+	})
+	if g.apps, err = g.newAppServices(ctx, gw, st, server, keys, admins); err != nil {
+		return nil, err
+	}
+	logins := &consoleLogins{admins: admins, keys: keys, signApps: signApps}
+	g.console, err = g.newConsole(server.Admin(), g.apps, logins)
+	return server, err
 }

@@ -92,6 +92,9 @@ func NewAdminAccounts(accounts []AdminAccount, passwords *Passwords) (*AdminAcco
 // Len returns how many accounts there are.
 func (a *AdminAccounts) Len() int { return len(a.accounts) }
 
+// Account returns the administrator of a name, who is not logged in by that; nil if there is none.
+func (a *AdminAccounts) Account(name string) *Admin { return a.accounts[name].admin }
+
 // Authenticate checks an administrator's name and password, with the errors of Registry.Authenticate.
 func (a *AdminAccounts) Authenticate(ctx context.Context, name, password, remoteAddr string) (*Admin, error) {
 	entry := a.accounts[name]

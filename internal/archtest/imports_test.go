@@ -17,10 +17,11 @@ var levels = map[string]int{
 	"internal/websocket": 0,
 	"internal/delta":     0,
 
-	"internal/store":     1,
-	"internal/script":    1,
-	"internal/config":    1,
-	"internal/telemetry": 1,
+	"internal/store":      1,
+	"internal/script":     1,
+	"internal/config":     1,
+	"internal/telemetry":  1,
+	"internal/devicesync": 1,
 
 	"internal/changes":           2,
 	"internal/access":            2,
@@ -32,7 +33,6 @@ var levels = map[string]int{
 
 	"internal/database":    3,
 	"internal/clustersync": 3,
-	"internal/devicesync":  3,
 
 	"internal/replicate":           4, // one of its ends is a database
 	"internal/clustersync/mapping": 4,
@@ -41,9 +41,10 @@ var levels = map[string]int{
 	"internal/clustersync/mongocluster":   5,
 	"internal/clustersync/gatewaycluster": 5,
 
-	"internal/rest":    6,
-	"internal/console": 6,
-	"internal/bench":   6,
+	"internal/rest":        6,
+	"internal/console":     6,
+	"internal/appservices": 6,
+	"internal/bench":       6,
 
 	"cmd/tidegate": 7,
 }

@@ -39,7 +39,7 @@ func (c *client) apply(e tidegate.Change) {
 	case len(e.Revs) == 0: // a pseudo-entry
 	case e.Revoked || e.Deleted:
 		delete(c.docs, e.ID)
-	case len(e.Removed) > 0 && !c.w.readable(c.user, c.filter, e.ID, e.Revs[0], e.Seq.Seq):
+	case len(e.Removed) > 0 && !c.w.readable(c.user, c.filter, e.ID, e.Revs[0], c.w.placeOf(e)):
 		delete(c.docs, e.ID)
 	case c.w.readable(c.user, nil, e.ID, e.Revs[0], maxSeq):
 		c.docs[e.ID] = e.Revs[0]

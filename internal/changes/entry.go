@@ -26,7 +26,7 @@ type Entry struct {
 	DocID  string
 	Rev    tidegate.RevID // the current revision, or the one that took the document out of the channel
 	Flags  Flags
-	Others []Leaf // the other leaves, in winner order; not on removals
+	Others []Leaf // the other leaves, in winner order; on removals only as DocState.removal says
 	Sole   bool   // a member row: the document is in no other channel
 
 	// The rest is there only in rows of the channel "*" (Routed). It is what a follower needs to know which

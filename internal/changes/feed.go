@@ -24,6 +24,13 @@ type Request struct {
 	Descending  bool     // newest first by sequence, down to Since; implies OneShot
 	Viewer      string   // name of the principal; "" is the guest
 	Admin       bool     // see everything, whatever Viewer says
+
+	// Markers are the floor markers that count, ascending (device-sync.md §12.1): a feed that starts at nothing labels what comes
+	// before the newest one "R:S", and a position "R:S" of any of them is one in such a feed. Descending feeds have none.
+	Markers []tidegate.Seq
+	// Rewound: the reader starts at nothing once more and may hold documents from before, so with Revocations it is told of all that it
+	// can have had and has lost.
+	Rewound bool
 }
 
 // Feed is one reader of a collection's changes. It is for one goroutine at a time.
@@ -89,7 +96,13 @@ func (h *Hub) Feed(req Request, viewers Viewers, hist History) (*Feed, error) {
 		h: h, req: req, viewers: viewers, hist: hist, stale: true,
 		cur: newCursor(req.Since), last: req.Since,
 	}
+	if !req.Descending {
+		f.cur.findFloor(req.Since, req.Markers)
+	}
 	f.seen, f.run = f.cur.passed(), f.cur.plain
+	if req.Rewound && f.seen == 0 {
+		f.seen = maxSeq - 1 // whatever it was told of at any time
+	}
 	if req.Channels != nil {
 		f.filter = tidegate.NewChannelSet(append([]string{}, req.Channels...)...)
 		if f.filter.Has(tidegate.AllChannels) {
@@ -207,7 +220,11 @@ func (f *Feed) look(ctx context.Context) error {
 			return err
 		}
 	}
-	s := newScope(f.req.Collection, viewer, f.filter, f.cur.plain, f.req.Revocations)
+	after := f.cur.plain
+	if f.cur.floor > 0 {
+		after = 0 // in the slot of a marker everything is read that the viewer ever had
+	}
+	s := newScope(f.req.Collection, viewer, f.filter, after, f.req.Revocations)
 	if viewer != nil && f.docs == nil {
 		s.pseudo = viewer.Sequence()
 		s.newest = max(s.newest, s.pseudo)

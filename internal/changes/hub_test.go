@@ -187,8 +187,9 @@ func TestI6RingIsWhatTheIndexSays(t *testing.T) {
 
 func compareRing(t *rapid.T, w *world, h *Hub) {
 	for since := h.ring.base; since <= h.last; since++ {
-		for _, channels := range [][]string{nil, {"a"}, {"a", "b"}, {"c"}} {
-			req := Request{Admin: true, Since: tidegate.Since{Seq: since}, Channels: channels, AllLeaves: true}
+	channels:
+		for n, channels := range [][]string{nil, {"a"}, {"a", "b"}, {"c"}, nil, {"a"}, {"a", "b"}, {"c"}} {
+			req := Request{Admin: true, Since: tidegate.Since{Seq: since}, Channels: channels, AllLeaves: n < 4}
 			var got [2]string
 			for i := range got {
 				f, err := h.Feed(req, nil, nil)
@@ -202,7 +203,11 @@ func compareRing(t *rapid.T, w *world, h *Hub) {
 				done := false
 				if i == 0 {
 					var served bool
-					if out, done, served = f.fromRing(1000); !served {
+					if out, done, served = f.fromRing(1000); !served && req.AllLeaves && departed(h) {
+						f.Close()
+						continue channels // which leaves there were is known to the index only
+					}
+					if !served {
 						t.Fatalf("%d is in the ring after %d, but is not served", since, h.ring.base)
 					}
 				} else if out, done, err = f.fromStore(t.Context(), 1000); err != nil {
@@ -218,6 +223,11 @@ func compareRing(t *rapid.T, w *world, h *Hub) {
 			}
 		}
 	}
+}
+
+// departed reports whether the ring has a deletion that it knows by what came after it only.
+func departed(h *Hub) bool {
+	return slices.ContainsFunc(h.ring.items, func(i ringItem) bool { return i.recent != nil && i.departed && i.Flags&Deleted != 0 })
 }
 
 func TestHubThatIsFarBehindStartsAgain(t *testing.T) {

@@ -103,7 +103,7 @@ func (w *indexWriter) put(docID string, old, new *DocState) {
 		case !m.Removed:
 			w.set(channel, new.Seq, buf)
 		case old == nil || !old.hasRemoval(channel, m.Seq):
-			w.set(channel, m.Seq, removal(docID, m).AppendBinary(nil))
+			w.set(channel, m.Seq, new.removal(docID, m).AppendBinary(nil))
 		}
 	}
 	new.route(&e)
@@ -133,11 +133,15 @@ func (s *DocState) entry(docID string) Entry {
 	return e
 }
 
-// removal returns the row of a channel that the document was in.
-func removal(docID string, m Membership) *Entry {
+// removal returns the row of a channel that the document was in. That of a deletion lists the other leaves too, if it is written now: a
+// reader whose own branch was closed on a deleted document learns of it by no other row.
+func (s *DocState) removal(docID string, m Membership) *Entry {
 	e := &Entry{Seq: m.Seq, DocID: docID, Rev: m.Rev, Flags: Removed}
 	if m.Deleted {
 		e.Flags |= Deleted
+		if m.Seq == s.Seq {
+			e.Others = s.Others
+		}
 	}
 	return e
 }

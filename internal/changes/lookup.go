@@ -38,7 +38,11 @@ func (d docRows) add(id string, s *DocState) {
 		switch {
 		case channel == tidegate.AllChannels:
 		case m.Removed:
-			d[channel] = append(d[channel], row{m.Seq, string(removal(id, m).AppendBinary(nil))})
+			e := s.removal(id, m)
+			if m.Deleted && m.Rev == s.Rev {
+				e.Others = s.Others // what it listed when it was written is among them
+			}
+			d[channel] = append(d[channel], row{m.Seq, string(e.AppendBinary(nil))})
 		default:
 			d[channel] = append(d[channel], member)
 		}

@@ -18,6 +18,7 @@ type history struct {
 	w       *world
 	hub     *Hub
 	losses  bool // grants are taken away
+	trims   bool // history is trimmed, and terminated
 	wrap    func(feeder) feeder
 	hist    func(*world) History
 	clients []*client
@@ -106,6 +107,10 @@ func (h *history) client() error {
 	case 2:
 		h.backups[i] = h.clients[i].clone()
 	case 3, 4:
+		if h.trims && rapid.IntRange(0, 2).Draw(h.t, "trims") == 0 {
+			h.w.trim(rapid.Bool().Draw(h.t, "floor"), rapid.IntRange(0, 5).Draw(h.t, "above"))
+			return nil
+		}
 		return h.hub.step(h.t.Context())
 	default:
 		return h.read(i, rapid.IntRange(1, 4).Draw(h.t, "max"), rapid.IntRange(0, 5).Draw(h.t, "cut"))
@@ -124,8 +129,10 @@ func (h *history) disconnect(i int) {
 func (h *history) read(i, max, cut int) error {
 	c := h.clients[i]
 	if h.feeds[i] == nil {
+		rewound := c.rewind()
 		f, err := h.hub.Feed(Request{
 			Since: c.since, Viewer: c.user, Revocations: h.revoke[i], Channels: c.filter, DocIDs: c.ids,
+			Markers: h.w.markers, Rewound: rewound,
 		}, h.w, h.hist(h.w))
 		if err != nil {
 			return err
@@ -181,13 +188,16 @@ func (h *history) finish() error {
 	return nil
 }
 
+// historyKind says what happens in a history besides writes and reads.
+type historyKind struct{ losses, trims bool }
+
 // runHistory runs a history and returns the first broken invariant.
-func runHistory(t *rapid.T, w *world, losses bool, wrap func(feeder) feeder, hist func(*world) History) error {
+func runHistory(t *rapid.T, w *world, kind historyKind, wrap func(feeder) feeder, hist func(*world) History) error {
 	opts := HubOptions{
 		RingEntries: rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "ring"),
 		ScanRows:    rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "scan"),
 	}
-	h := &history{t: t, w: w, hub: NewHub(w.st, w.space, opts), losses: losses, wrap: wrap, hist: hist}
+	h := &history{t: t, w: w, hub: NewHub(w.st, w.space, opts), losses: kind.losses, trims: kind.trims, wrap: wrap, hist: hist}
 	for _, name := range modelUsers {
 		w.user(name, rapid.SampledFrom(modelChannels).Draw(t, "first"))
 		for _, revoke := range []bool{true, false} {
@@ -224,21 +234,27 @@ func scanning(w *world) History  { return worldHistory{w} }
 func lookingUp(w *world) History { return worldStates{worldHistory{w}} }
 
 // checkHistories runs random histories and fails with the story of one that breaks an invariant.
-func checkHistories(t *testing.T, losses bool, hist func(*world) History) {
+func checkHistories(t *testing.T, kind historyKind, hist func(*world) History) {
 	st := openStore(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(st)
-		if err := runHistory(t, w, losses, sound, hist); err != nil {
+		if err := runHistory(t, w, kind, sound, hist); err != nil {
 			t.Fatalf("%v\n%s", err, strings.Join(w.story, "\n"))
 		}
 	})
 }
 
 // Grants only grow: every client, whatever it asks for, must hold exactly what its user may see.
-func TestI6AndI9ClientsHoldWhatTheirUserSees(t *testing.T) { checkHistories(t, false, scanning) }
+func TestI6AndI9ClientsHoldWhatTheirUserSees(t *testing.T) {
+	checkHistories(t, historyKind{}, scanning)
+}
 
 // Grants come and go: a client with revocations must hold exactly what its user may see.
-func TestI8RevocationReachesTheDevice(t *testing.T) { checkHistories(t, true, scanning) }
+func TestI8RevocationReachesTheDevice(t *testing.T) {
+	checkHistories(t, historyKind{losses: true}, scanning)
+}
 
 // The same when documents can be looked up.
-func TestI8RevocationWithLookups(t *testing.T) { checkHistories(t, true, lookingUp) }
+func TestI8RevocationWithLookups(t *testing.T) {
+	checkHistories(t, historyKind{losses: true}, lookingUp)
+}

@@ -15,6 +15,8 @@ type recent struct {
 	coll store.Collection
 	rev  [1]tidegate.RevID // what Revs of most changes point to
 	revs []tidegate.RevID  // all leaves
+	// departed: made of a Departure, which does not say which other leaves there were.
+	departed bool
 }
 
 func newRecent(coll store.Collection, e Entry) *recent {
@@ -35,7 +37,9 @@ func recentRemoval(coll store.Collection, docID string, d Departure) *recent {
 	if d.Deleted {
 		e.Flags |= Deleted
 	}
-	return newRecent(coll, e)
+	r := newRecent(coll, e)
+	r.departed = true
+	return r
 }
 
 // size estimates the memory of the entry, in bytes.
@@ -175,7 +179,7 @@ const ringRead = 1024
 // answer: the position is before it, or a slot is to be done.
 func (f *Feed) fromRing(max int) (out []tidegate.Change, caughtUp, served bool) {
 	c := &f.cur
-	if f.req.Descending || c.slot != 0 || f.scope.newest > c.plain {
+	if f.req.Descending || c.slot != 0 || c.floor != 0 || f.scope.newest > c.plain {
 		return nil, false, false
 	}
 	if c.plain >= f.bound {
@@ -199,9 +203,14 @@ func (f *Feed) fromRing(max int) (out []tidegate.Change, caughtUp, served bool) 
 			end = items[i-1].seq
 			break
 		}
-		if item.recent != nil && item.coll == f.req.Collection {
-			entries = append(entries, item.recent)
+		if item.recent == nil || item.coll != f.req.Collection {
+			continue
 		}
+		if f.req.AllLeaves && item.departed && item.Flags&Deleted != 0 {
+			h.mu.RUnlock()
+			return nil, false, false // the row in the index knows the leaves
+		}
+		entries = append(entries, item.recent)
 	}
 	h.mu.RUnlock()
 	for _, e := range entries {
@@ -227,7 +236,7 @@ func (f *Feed) change(e *recent) (tidegate.Change, bool) {
 		return tidegate.Change{}, false
 	}
 	revs := e.revs[:1:1]
-	if f.req.AllLeaves && member {
+	if f.req.AllLeaves && (member || e.Flags&Deleted != 0 && e.Routed) {
 		revs = e.revs
 	}
 	return tidegate.Change{

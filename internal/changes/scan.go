@@ -48,6 +48,11 @@ func (p *page) open() error {
 // It reports whether the bound was reached.
 func (p *page) walk() (caughtUp bool, err error) {
 	c := &p.f.cur
+	if c.floor > 0 {
+		if done, err := p.walkFloor(); err != nil || !done {
+			return false, err
+		}
+	}
 	for {
 		for len(p.slots) > 0 && c.didSlot(p.slots[0].seq) {
 			p.slots = p.slots[1:]
@@ -152,7 +157,7 @@ func (p *page) emitPlain(seq tidegate.Seq, group []*source) error {
 		row := s.head()
 		switch {
 		case row.value == "":
-			p.emitPseudo(seq)
+			p.emitPseudo(tidegate.Since{Seq: seq})
 		case row.flags()&Removed == 0 && !s.lost:
 			best = s
 		case row.flags()&Removed != 0 && !s.lost:
@@ -247,13 +252,13 @@ func (p *page) reserve() {
 }
 
 // emitPseudo appends the user's pseudo-entry (gateway-rest.md §14.2).
-func (p *page) emitPseudo(seq tidegate.Seq) {
-	p.out = append(p.out, pseudoEntry(p.f.scope.viewer.PrincipalName(), seq))
+func (p *page) emitPseudo(at tidegate.Since) {
+	p.out = append(p.out, pseudoEntry(p.f.scope.viewer.PrincipalName(), at))
 }
 
-func pseudoEntry(name string, seq tidegate.Seq) tidegate.Change {
+func pseudoEntry(name string, at tidegate.Since) tidegate.Change {
 	if name == "" {
 		name = tidegate.GuestName
 	}
-	return tidegate.Change{Seq: tidegate.Since{Seq: seq}, ID: "_user/" + name}
+	return tidegate.Change{Seq: at, ID: "_user/" + name}
 }

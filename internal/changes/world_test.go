@@ -25,6 +25,10 @@ type world struct {
 	last  tidegate.Seq
 	docs  map[string]*modelDoc
 	users map[string]*modelUser
+	// markers and floor are those of device-sync.md §12.1.
+	markers []tidegate.Seq
+	ever    []tidegate.Seq // markers, those that were dropped too
+	floor   tidegate.Seq
 	// onView is called at the beginning and at the end of every View, with no lock held.
 	onView func()
 }

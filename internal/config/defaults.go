@@ -102,6 +102,7 @@ func (s *Startup) FillDefaults() {
 	fill(&console.Enabled, true)
 	console.LogLevel = orString(console.LogLevel, "info")
 	fill(&s.Auth.BcryptCost, set.BcryptCost)
+	s.Auth.RefreshTokenExpiry = Duration(set.RefreshTokenExpiry)
 	s.Replicator.fillDefaults()
 	fill(&s.MaxFileDescriptors, set.MaxFileDescriptors)
 	s.Unsupported.StatsLogFrequency = Duration(set.StatsLogFrequency)

@@ -129,6 +129,12 @@ func (k *Keyring) open(text string) (plain string, ok bool) {
 	return "", false
 }
 
+// Seal encrypts a secret of another package for the store; without a key it returns it as it is.
+func (k *Keyring) Seal(plain string) string { return k.seal(plain) }
+
+// Open decrypts what Seal made; a text that is not sealed is returned as it is. ok is false if no key decrypts it.
+func (k *Keyring) Open(text string) (plain string, ok bool) { return k.open(text) }
+
 // sealingKeyOf is the id of the key that a text was sealed with; "" if it is not sealed.
 func sealingKeyOf(text string) string {
 	rest, sealed := strings.CutPrefix(text, sealedPrefix)

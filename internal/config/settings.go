@@ -148,6 +148,12 @@ var sameSite = map[string]http.SameSite{
 	"None": http.SameSiteNoneMode, "Strict": http.SameSiteStrictMode,
 }
 
+// Bounds of auth.refresh_token_expiry.
+const (
+	MinRefreshTokenExpiry = 30 * time.Minute
+	MaxRefreshTokenExpiry = 5 * 365 * 24 * time.Hour
+)
+
 // ServerSettings are the values in force for the process.
 type ServerSettings struct {
 	PublicAddr, AdminAddr, MetricsAddr, ProfileAddr string // "" = off
@@ -165,6 +171,7 @@ type ServerSettings struct {
 	MaxFileDescriptors uint64
 	CORS               CORS
 	BcryptCost         int
+	RefreshTokenExpiry time.Duration
 
 	MaxHeartbeat              time.Duration // 0 = none
 	MaxConcurrentReplications int           // 0 = none
@@ -205,6 +212,7 @@ func (s *Startup) Settings() ServerSettings {
 		MaxFileDescriptors: or(s.MaxFileDescriptors, 5000),
 		CORS:               value(a.CORS),
 		BcryptCost:         or(s.Auth.BcryptCost, 10),
+		RefreshTokenExpiry: orDuration(s.Auth.RefreshTokenExpiry, 60*24*time.Hour),
 
 		MaxHeartbeat:              time.Duration(s.Replicator.MaxHeartbeat),
 		MaxConcurrentReplications: value(s.Replicator.MaxConcurrentReplications),

@@ -70,6 +70,8 @@ type HTTPS struct {
 // Auth are the settings of password hashing and of administrators.
 type Auth struct {
 	BcryptCost *int `json:"bcrypt_cost,omitzero"`
+	// RefreshTokenExpiry is how long a login to the App Services API lasts.
+	RefreshTokenExpiry Duration `json:"refresh_token_expiry,omitzero"`
 	// Administrators are the accounts of the admin and metrics listeners, by name.
 	Administrators map[string]Administrator `json:"administrators,omitzero"`
 }

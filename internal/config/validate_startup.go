@@ -88,6 +88,9 @@ var adminRoles = []string{"admin", "cluster_admin", "ro_admin", "mobile_sync_gat
 
 func (s *Startup) checkAuth(c *check) {
 	between(c, "auth.bcrypt_cost", s.Auth.BcryptCost, 10, 31)
+	if d := time.Duration(s.Auth.RefreshTokenExpiry); d != 0 && (d < MinRefreshTokenExpiry || d > MaxRefreshTokenExpiry) {
+		c.fail("auth.refresh_token_expiry", "must be from 30m to %s", MaxRefreshTokenExpiry)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Auth.Administrators)) {
 		a, path := s.Auth.Administrators[name], join("auth.administrators", name)
 		if a.Password.IsZero() == a.PasswordHash.IsZero() {

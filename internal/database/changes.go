@@ -7,6 +7,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -44,8 +45,20 @@ const (
 
 // Changes opens a feed for the Handle's principal. The feed follows the principal as it changes, and ends
 // when it is deleted or disabled. Errors: those of changes.Hub.Feed.
+//
+// A position that is not honoured any more (device-sync.md §12.1) is not continued from: the feed starts at nothing.
 func (h *Handle) Changes(_ context.Context, o ChangesOptions) (*Feed, error) {
 	o.Collection, o.Admin, o.Viewer = h.coll.id, h.user == nil, ""
+	if h.db.device != nil {
+		row := h.db.device.Row()
+		record := &row.Record
+		if h.user != nil && row.Config.WriteOnly(h.coll.scope, h.coll.name) {
+			o.DocIDs = []string{} // clients write this collection and never read it
+		}
+		if o.Markers = record.Markers; record.Stale(devicesync.Position(o.Since)) {
+			o.Since, o.Rewound = tidegate.Since{}, true
+		}
+	}
 	if h.user != nil {
 		o.Viewer = h.user.PrincipalName()
 	}

@@ -35,6 +35,8 @@ const (
 	CheckBlob     = "blob"     // references to and content of attachments disagree
 	CheckAccess   = "access"   // a principal is not what its explicit grants and those of documents give
 	CheckLocal    = "local"    // a local document does not decode or never goes
+	CheckClient   = "client"   // a client record, or a body in quarantine, does not decode or is not what is counted
+	CheckLedger   = "ledger"   // the memory of deletions is not what its counter says, or does not decode
 	CheckKey      = "key"      // a row of a kind that there is not, or whose key makes no sense
 )
 
@@ -44,8 +46,10 @@ type CheckReport struct {
 	LastSequence   tidegate.Seq
 
 	Documents, Tombstones, Conflicts int
+	Ledger, Guards                   int // deletions without bodies, which are Tombstones too; purged documents
 	Bodies, IndexEntries, Grants     int
 	Locals, Expiries                 int
+	Clients, Quarantined             int // clients that replicate; bodies that were not made current
 	BlobRefs, Blobs                  int // Blobs: in the store and in the blob store together
 	// Garbage counts what is in nobody's way and goes by itself: files without reference.
 	Garbage int
@@ -117,8 +121,8 @@ func (c *checker) run(r store.Reader) error {
 		return err
 	}
 	steps := []func() error{
-		c.readGenerations, c.readExpiries, c.checkDocs, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs, c.checkContent,
-		c.checkAccess,
+		c.readGenerations, c.readExpiries, c.checkDocs, c.checkLedger, c.checkBodies, c.checkLocals, c.checkRows, c.checkRefs,
+		c.checkContent, c.checkAccess, c.checkClients,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -209,6 +213,9 @@ func (c *checker) checkLive(g generation, id string, rec *record) error {
 	if rec.flags()&recDeleted != 0 {
 		c.report.Tombstones++
 	}
+	if rec.flags()&recCompact != 0 {
+		c.report.Ledger++
+	}
 	if rec.flags()&recConflict != 0 {
 		c.report.Conflicts++
 	}
@@ -267,6 +274,12 @@ func (c *checker) checkLeaves(coll *collection, id string, rec *record) error {
 		stored, err := c.r.Get(coll.bodyKey(id, leaf.ID))
 		if err != nil {
 			return err
+		}
+		if bodiless(leaf) {
+			if stored != nil {
+				c.problem(CheckBody, "document %q: leaf %s is of the ledger and has a body", id, leaf.ID)
+			}
+			continue
 		}
 		if stored == nil {
 			c.problem(CheckBody, "document %q: leaf %s has no body", id, leaf.ID)

@@ -13,7 +13,7 @@ import (
 // compactPage is how many rows one snapshot looks at.
 const compactPage = 1000
 
-// runCompaction purges old tombstones every CompactInterval, until ctx ends.
+// runCompaction makes ledger records of old tombstones every CompactInterval, until ctx ends.
 func (db *Database) runCompaction(ctx context.Context) error {
 	if db.opts.CompactInterval < 0 {
 		<-ctx.Done()
@@ -36,42 +36,62 @@ func (db *Database) runCompaction(ctx context.Context) error {
 	}
 }
 
-// compactTombstones purges documents that have been tombstones for longer than TombstoneAge.
+// compactTombstones makes ledger records of documents that have been tombstones for longer than TombstoneAge: their history and
+// bodies go, that they were deleted is remembered.
 func (db *Database) compactTombstones(ctx context.Context, t *task) error {
 	limit := db.opts.Now().Add(-db.opts.TombstoneAge)
-	old := func(h *recordHead) bool { return h.flags&recDeleted != 0 && !h.saved.After(limit) }
+	old := func(h *recordHead) bool {
+		return h.flags&(recDeleted|recCompact) == recDeleted && !h.saved.After(limit)
+	}
 	for _, c := range db.collections {
-		h := db.Admin(c.id).BypassWriteBlock() // nobody notices
 		after, more := "", true
 		for more {
 			var ids []string
 			var err error
-			if ids, after, more, err = h.oldDocs(ctx, after, old); err != nil {
+			if ids, after, more, err = c.pickDocs(ctx, db.st, after, old); err != nil {
 				return err
 			}
-			for len(ids) > 0 {
-				n := min(purgeBatch, len(ids))
-				purged, err := h.purge(ctx, ids[:n], old)
-				if err != nil {
-					return err
-				}
-				t.purged.Add(int64(len(purged)))
-				db.stats.TombstonesCompacted.Add(int64(len(purged)))
-				ids = ids[n:]
+			if err := db.rememberAll(ctx, c, ids, old, func(n int64) {
+				t.purged.Add(n)
+				db.stats.TombstonesCompacted.Add(n)
+			}); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// oldDocs reads one page of documents and returns those of which pick says yes, and where it stopped.
-func (h *Handle) oldDocs(ctx context.Context, after string, pick func(*recordHead) bool) (ids []string, last string, more bool, err error) {
-	err = h.db.st.View(ctx, func(r store.Reader) error {
-		physical, err := h.coll.physical(r)
+// rememberAll makes ledger records of deleted documents, in small transactions. done is told how many each made.
+func (db *Database) rememberAll(ctx context.Context, c *collection, ids []string, only func(*recordHead) bool, done func(n int64)) error {
+	for len(ids) > 0 {
+		batch := ids[:min(purgeBatch, len(ids))]
+		var n int64
+		var files []blob.Key
+		err := db.st.Update(ctx, func(tx store.Tx) (err error) {
+			n, files, err = db.remember(tx, c, batch, only)
+			return err
+		})
+		if err == nil {
+			err = db.sweepFiles(ctx, files)
+		}
 		if err != nil {
 			return err
 		}
-		prefix := h.coll.docPrefix(physical)
+		done(n)
+		ids = ids[len(batch):]
+	}
+	return nil
+}
+
+// pickDocs reads one page of documents and returns those of which pick says yes, and where it stopped.
+func (c *collection) pickDocs(ctx context.Context, st store.Store, after string, pick func(*recordHead) bool) (ids []string, last string, more bool, err error) {
+	err = st.View(ctx, func(r store.Reader) error {
+		physical, err := c.physical(r)
+		if err != nil {
+			return err
+		}
+		prefix := c.docPrefix(physical)
 		rng := store.Prefix(prefix)
 		if after != "" {
 			rng.Start = store.PrefixEnd(prefix.Clone().Name(after))

@@ -16,6 +16,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
@@ -39,6 +40,9 @@ type Database struct {
 
 	functions runFunctions
 	resync    resyncs
+
+	device  *devicesync.Live // nil: there is no device sync to be paused or ended
+	clients clientBook
 
 	clock   *tidegate.Clock
 	locks   keyedLocks
@@ -77,6 +81,8 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 	}
 	db.sweeper.init()
 	db.functions.init()
+	db.device = opts.DeviceSync
+	db.clients.init(db)
 	db.resync.init()
 	err := db.openCollections()
 	if err == nil {

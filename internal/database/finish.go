@@ -31,8 +31,14 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 		p.granted = rec.setGrants(old, e.docOut)
 	} else {
 		rec.channels, rec.grants = old.channels, old.grants
+		if e.closes {
+			p.removed = rec.tellAgain(current.ID)
+		}
 	}
 	if err := e.putBodies(ctx, p); err != nil {
+		return nil, err
+	}
+	if err := e.quarantineClosed(ctx, p); err != nil {
 		return nil, err
 	}
 	e.prune(p)
@@ -91,6 +97,9 @@ func (e *edit) putBodies(ctx context.Context, p *prepared) error {
 func (e *edit) retire(ctx context.Context, p *prepared, i int) error {
 	c, id := e.h.coll, e.w.ID
 	leaf := e.base.rec.tree.At(i)
+	if bodiless(leaf) {
+		return nil
+	}
 	y := &e.base.old
 	if i != e.base.ancestor {
 		err := e.h.db.st.View(ctx, func(r store.Reader) (err error) {
@@ -235,6 +244,16 @@ func (p *prepared) commit(tx store.Tx, routing *store.Routing) (moved bool, err 
 	}
 	if err := p.putRefs(tx); err != nil {
 		return false, err
+	}
+	if p.quarantine != nil {
+		if err := p.quarantine.put(tx, p.coll.space); err != nil {
+			return false, err
+		}
+	}
+	if isCompact(p.stored) {
+		if err := countLedger(tx, p.coll.space, -1, time.Time{}); err != nil {
+			return false, err
+		}
 	}
 	if err := p.index(tx, seq); err != nil {
 		return false, err

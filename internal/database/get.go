@@ -106,12 +106,9 @@ func (h *Handle) refusal(id string, stored []byte, winner *tidegate.Rev) error {
 // currentDoc returns the current revision as the reader may see it. It decodes no more of the record than it
 // needs: this is the path of nearly all reads.
 func (h *Handle) currentDoc(r store.Reader, id string, stored []byte, head *recordHead, winner *tidegate.Rev) (*Document, error) {
-	y, err := readBody(r, h.coll, id, winner.ID)
+	y, err := readLeaf(r, h.coll, id, winner)
 	if err != nil {
 		return nil, err
-	}
-	if y == nil {
-		return nil, fmt.Errorf("read revision %s of %q: %w", winner.ID, id, errBodyLost)
 	}
 	doc := &Document{ID: id, Rev: winner.ID, Deleted: winner.Deleted(), Seq: head.seq, stored: bytes.Clone(head.rest), flags: head.flags}
 	if !h.canSee(winner.Channels) {
@@ -158,15 +155,9 @@ func (rec *record) latest(i int) int {
 // body is gone is asked before access, so that the answer tells nobody more than the next.
 func (h *Handle) revision(r store.Reader, id string, rec *record, i int) (*Document, error) {
 	rev := rec.tree.At(i)
-	y, err := readBody(r, h.coll, id, rev.ID)
-	if err != nil {
+	y, err := h.coll.readRevision(r, id, rec.tree, i)
+	if y == nil || err != nil {
 		return nil, err
-	}
-	if y == nil {
-		if rec.tree.IsLeaf(i) {
-			return nil, errBodyLost
-		}
-		return nil, nil
 	}
 	doc := &Document{ID: id, Rev: rev.ID, Deleted: rev.Deleted(), Seq: rec.seq, tree: rec.tree, at: i}
 	if w, _ := rec.tree.Winner(); w == i {

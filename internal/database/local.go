@@ -141,6 +141,11 @@ func (h *Handle) putLocal(tx store.Tx, id string, old local, n uint64, body []by
 // revision to replace, "" for none. Conflict "Document update conflict"; NotFound "No previous revision to
 // replace": rev is given and there is no such document. Invalid: a bad ID.
 func (h *Handle) PutLocal(ctx context.Context, id, rev string, body []byte) (string, error) {
+	return h.putLocalWith(ctx, id, rev, body, nil)
+}
+
+// putLocalWith is PutLocal; also, if not nil, does what belongs to the same transaction, before the document is there.
+func (h *Handle) putLocalWith(ctx context.Context, id, rev string, body []byte, also func(tx store.Tx, old local) error) (string, error) {
 	if id == "" || len(id) > MaxLocalIDLen {
 		return "", tidegate.ErrInvalidDocID
 	}
@@ -155,6 +160,11 @@ func (h *Handle) PutLocal(ctx context.Context, id, rev string, body []byte) (str
 		}
 		if err := checkLocalRev(old, rev); err != nil {
 			return err
+		}
+		if also != nil {
+			if err := also(tx, old); err != nil {
+				return err
+			}
 		}
 		written = local{n: old.n + 1}
 		return h.putLocal(tx, id, old, written.n, body)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -64,6 +65,10 @@ type Options struct {
 	Access access.Config
 
 	ReadOnly bool // every document write is refused (resync.md §1.4)
+
+	// DeviceSync is the lifecycle of the database's device sync, which decides what becomes of clients that come and what is done with
+	// what they push (device-sync.md §12). nil: there is none, and every client goes on where it was.
+	DeviceSync *devicesync.Live
 
 	Now    func() time.Time // time.Now if nil
 	Logger *slog.Logger     // discards if nil

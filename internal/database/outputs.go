@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -88,12 +87,9 @@ func (e *edit) inputOf(ctx context.Context, i int) (*script.SyncInput, error) {
 	rev := e.tree.At(i)
 	in := &script.SyncInput{DocID: e.w.ID, Rev: rev.ID, Deleted: rev.Deleted(), User: e.h.writer(), Now: e.now}
 	err := e.h.db.st.View(ctx, func(r store.Reader) error {
-		own, err := readBody(r, e.h.coll, e.w.ID, rev.ID)
+		own, err := readLeaf(r, e.h.coll, e.w.ID, rev)
 		if err != nil {
 			return err
-		}
-		if own == nil {
-			return fmt.Errorf("read revision %s of %q: %w", rev.ID, e.w.ID, errBodyLost)
 		}
 		in.Body = own.json
 		if len(own.attachments) > 0 {

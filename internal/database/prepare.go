@@ -23,6 +23,8 @@ type base struct {
 	loser  int     // index of the leaf whose branch the writer closes; -1: none
 	// conflict: the current revision is no ancestor of the new one, and the write's Resolver decides.
 	conflict bool
+	// takesEdits: a device's edit of a deleted document brings it back (reset_deleted_edits).
+	takesEdits bool
 
 	// ancestor is the nearest ancestor (parent included) whose body is here; in its place loser if there is one, and in
 	// a conflict the current revision; -1: none.
@@ -39,6 +41,7 @@ type base struct {
 func (j *job) read(r store.Reader) (*base, error) {
 	c, w := j.h.coll, j.w
 	b := &base{parent: -1, ancestor: -1, loser: -1, rec: &record{tree: &tidegate.RevTree{}}}
+	b.takesEdits = j.guarded() && j.h.db.editWins()
 	if err := b.readRouting(r, c, w.ID); err != nil {
 		return nil, err
 	}
@@ -117,6 +120,9 @@ func (b *base) checkVersion(w *Write) (err error) {
 	}
 	if i, ok := b.rec.tree.Winner(); ok {
 		b.parent = i
+		if b.takesEdits && !w.Deleted && b.rec.tree.At(i).Deleted() && errors.Is(err, tidegate.ErrRevisionConflict) {
+			err = nil
+		}
 	}
 	return err
 }
@@ -163,6 +169,8 @@ type prepared struct {
 	docKey   store.Key
 	record   []byte
 	next     *nextWrite // what goes into the generation that a run builds; nil: nothing
+
+	quarantine *quarantined // a body that is not made current; nil: none
 
 	rows []row // put as they are
 	gone []store.Key
@@ -239,7 +247,10 @@ func (j *job) build(ctx context.Context, b *base) (*prepared, error) {
 	if !j.expires.holds(b) {
 		return &prepared{w: w, nothing: true}, nil
 	}
-	closes, err := j.mayAdd(b)
+	if p, done, err := j.buildPurged(ctx, b); done || err != nil {
+		return p, err
+	}
+	closes, err := j.mayAdd(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +281,7 @@ func (b *base) existed(w *Write) Written {
 }
 
 // mayAdd applies the conflict rules. closes: the revision may be stored only if its branch is closed.
-func (j *job) mayAdd(b *base) (closes bool, err error) {
+func (j *job) mayAdd(ctx context.Context, b *base) (closes bool, err error) {
 	w := j.w
 	if !w.Vector.IsZero() || (w.Resolver != nil && !w.NewEdits) {
 		return false, nil // checkVersion said yes, or conflicts are resolved
@@ -281,6 +292,14 @@ func (j *job) mayAdd(b *base) (closes bool, err error) {
 	}
 	if winner, ok := b.rec.tree.Winner(); ok && b.loser == winner {
 		return false, nil // it takes the place of the current revision
+	}
+	switch verdict, err := j.guardDeleted(ctx, b); {
+	case err != nil || verdict == guardTakes:
+		return false, err
+	case verdict == guardCloses:
+		return true, nil
+	case verdict == guardRefuses:
+		return false, tidegate.ErrRevisionConflict
 	}
 	allow := (j.h.db.opts.AllowConflicts || w.KeepBranches && !w.NewEdits) && !w.NoConflicts
 	err = tidegate.CheckNewRev(b.rec.tree, allow, w.NewEdits, parent, w.History, w.Deleted)

@@ -36,14 +36,18 @@ type Verdict struct {
 // writer who may write but not read could never follow up. See DESIGN.md.
 func (h *Handle) Propose(ctx context.Context, rows []Proposal) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(rows))
-	_, err := h.visit(ctx, len(rows), func(i int) string { return rows[i].ID }, func(r store.Reader, i int) (more bool, err error) {
-		verdicts[i], err = h.propose(r, &rows[i])
+	reset, err := h.inReset(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = h.visit(ctx, len(rows), func(i int) string { return rows[i].ID }, func(r store.Reader, i int) (more bool, err error) {
+		verdicts[i], err = h.propose(r, &rows[i], reset)
 		return true, err
 	})
 	return verdicts, err
 }
 
-func (h *Handle) propose(r store.Reader, row *Proposal) (Verdict, error) {
+func (h *Handle) propose(r store.Reader, row *Proposal, reset bool) (Verdict, error) {
 	if strings.HasPrefix(row.ID, "_design/") && h.user != nil {
 		return Verdict{}, nil // the write will say what is wrong
 	}
@@ -55,6 +59,11 @@ func (h *Handle) propose(r store.Reader, row *Proposal) (Verdict, error) {
 	tree, vector, err := h.versions(r, row.ID)
 	if err != nil {
 		return Verdict{}, err
+	}
+	if reset && tree.Len() == 0 {
+		if known, err := h.purged(r, row.ID, rev); err != nil || known {
+			return Verdict{Status: http.StatusNotModified}, err
+		}
 	}
 	var verdict tidegate.Verdict
 	if rev.Tree.IsZero() {
@@ -69,6 +78,12 @@ func (h *Handle) propose(r store.Reader, row *Proposal) (Verdict, error) {
 		return Verdict{Status: http.StatusForbidden}, nil
 	}
 	return Verdict{Status: int(verdict)}, nil
+}
+
+// purged reports whether the revision is remembered of a purged document.
+func (h *Handle) purged(r store.Reader, id string, rev tidegate.AnyRev) (bool, error) {
+	guard, err := h.coll.readGuard(r, id)
+	return guard != nil && guard.tree.Knows(guard.vector, rev), err
 }
 
 // versions reads a document's tree and vector; both are empty if there is no document.

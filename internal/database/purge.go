@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
@@ -27,7 +28,7 @@ func (h *Handle) Purge(ctx context.Context, ids []string) ([]string, error) {
 	var purged []string
 	for len(ids) > 0 {
 		n := min(purgeBatch, len(ids))
-		done, err := h.purge(ctx, ids[:n], nil)
+		done, err := h.purge(ctx, ids[:n], true, nil)
 		purged = append(purged, done...)
 		if err != nil {
 			return purged, err
@@ -37,8 +38,9 @@ func (h *Handle) Purge(ctx context.Context, ids []string) ([]string, error) {
 	return purged, nil
 }
 
-// purge purges a few documents in one transaction: those for which only, if not nil, says so.
-func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead) bool) (purged []string, err error) {
+// purge purges a few documents in one transaction: those for which only, if not nil, says so. guard: what their revisions
+// were is remembered (see guard.go).
+func (h *Handle) purge(ctx context.Context, ids []string, guard bool, only func(*recordHead) bool) (purged []string, err error) {
 	var changed []string
 	var files []blob.Key
 	err = h.update(ctx, func() [][]byte { return nil }, func(tx store.Tx) error {
@@ -57,6 +59,11 @@ func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead)
 				}
 				continue
 			}
+			if guard {
+				if err := h.putGuard(tx, id, stored); err != nil {
+					return fmt.Errorf("purge %q: %w", id, err)
+				}
+			}
 			names, keys, err := h.purgeOne(tx, id, stored)
 			if err != nil {
 				return fmt.Errorf("purge %q: %w", id, err)
@@ -68,18 +75,15 @@ func (h *Handle) purge(ctx context.Context, ids []string, only func(*recordHead)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range purged {
-		h.db.hub.Forget(h.coll.id, id)
-	}
-	if len(changed) > 0 {
-		h.db.access.Invalidate(changed)
-	}
-	for _, key := range files {
-		if _, err := h.db.removeBlob(ctx, key); err != nil {
-			return purged, err
+	if h.db.hub != nil { // else nobody reads
+		for _, id := range purged {
+			h.db.hub.Forget(h.coll.id, id)
+		}
+		if len(changed) > 0 {
+			h.db.access.Invalidate(changed)
 		}
 	}
-	return purged, nil
+	return purged, h.db.sweepFiles(ctx, files)
 }
 
 // purgeOne removes every row of a document. It returns the principals whose grants changed, and content in
@@ -115,24 +119,15 @@ func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []stri
 			return nil, nil, err
 		}
 	}
-	keys := map[blob.Key]bool{}
-	var bodies []store.Key
-	err = eachBody(tx, c, id, func(rev string, y *body) error {
-		for _, a := range y.attachments {
-			keys[a.Key] = true
-		}
-		bodies = append(bodies, c.bodyPrefix(id).Name(rev))
-		return nil
-	})
-	if err != nil {
+	if err := tx.Delete(c.docKey(physical, id)); err != nil {
 		return nil, nil, err
 	}
-	for _, key := range append(bodies, c.docKey(physical, id)) {
-		if err := tx.Delete(key); err != nil {
+	if isCompact(stored) {
+		if err := countLedger(tx, c.space, -1, time.Time{}); err != nil {
 			return nil, nil, err
 		}
 	}
-	files, err = h.db.dropRefs(tx, c, id, keys)
+	files, err = h.db.dropBodies(tx, c, id, func(string, *body) (bool, error) { return true, nil })
 	return changed, files, err
 }
 

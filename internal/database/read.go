@@ -47,6 +47,26 @@ func readBody(r store.Reader, c *collection, id string, rev tidegate.RevID) (*bo
 	return &y, nil
 }
 
+// readLeaf reads the body of a leaf, which every leaf has: one that is stored, or {} of a tombstone of the ledger.
+func readLeaf(r store.Reader, c *collection, id string, leaf *tidegate.Rev) (*body, error) {
+	if bodiless(leaf) {
+		return &body{deleted: true, channels: leaf.Channels, json: emptyBody}, nil
+	}
+	y, err := readBody(r, c, id, leaf.ID)
+	if err == nil && y == nil {
+		err = fmt.Errorf("read revision %s of %q: %w", leaf.ID, id, errBodyLost)
+	}
+	return y, err
+}
+
+// readRevision reads the body of any revision; nil if it is not kept.
+func (c *collection) readRevision(r store.Reader, id string, tree *tidegate.RevTree, i int) (*body, error) {
+	if tree.IsLeaf(i) {
+		return readLeaf(r, c, id, tree.At(i))
+	}
+	return readBody(r, c, id, tree.At(i).ID)
+}
+
 // nearReader is a Reader for documents that are asked for in order of their IDs: it moves along two iterators
 // instead of looking each key up. What Get returns for a record or body is valid until the next of its kind.
 type nearReader struct {

@@ -22,7 +22,8 @@ const (
 	recVector                    // there is a version vector
 	recExpiry                    // the document expires
 	recGrants                    // the document grants something
-	recAll      = recDeleted | recConflict | recVector | recExpiry | recGrants
+	recCompact                   // a deletion that is remembered without any body (DESIGN.md, The ledger)
+	recAll      = recDeleted | recConflict | recVector | recExpiry | recGrants | recCompact
 )
 
 // pending stands for the sequence that a document is about to get. In a stored record it is written as 0,
@@ -178,6 +179,9 @@ func (rec *record) flags() byte {
 	live := rec.tree.LiveLeaves()
 	if live == 0 {
 		f |= recDeleted
+		if rec.compact() {
+			f |= recCompact
+		}
 	}
 	if live > 1 {
 		f |= recConflict

@@ -85,6 +85,14 @@ func (c *collection) reroute(ctx context.Context, fn script.SyncFunction, d *sto
 			r.leaves = append(r.leaves, l)
 			continue
 		}
+		if bodiless(leaf) { // nothing is left that a function could route: it stays where it was
+			l.channels = leaf.Channels
+			if first {
+				r.out = routedAs(d.rec, leaf.Channels)
+			}
+			r.leaves = append(r.leaves, l)
+			continue
+		}
 		in, err := d.syncInput(at, now)
 		if err != nil {
 			return nil, err

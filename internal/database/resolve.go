@@ -89,7 +89,9 @@ func (e *edit) unresolved(c *Conflict, err error) error {
 func (e *edit) conflict() (*Conflict, error) {
 	old := e.base.rec
 	winner, _ := old.tree.Winner()
-	if e.base.ancestor != winner {
+	if bodiless(old.tree.At(winner)) {
+		e.base.old = body{deleted: true, json: emptyBody}
+	} else if e.base.ancestor != winner {
 		return nil, fmt.Errorf("read current revision of %q: %w", e.w.ID, errBodyLost)
 	}
 	local := ConflictSide{

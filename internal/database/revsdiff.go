@@ -25,7 +25,11 @@ type DiffResult struct {
 // need be sent.
 func (h *Handle) RevsDiff(ctx context.Context, docs []DiffRequest) ([]DiffResult, error) {
 	results := make([]DiffResult, len(docs))
-	err := h.db.st.View(ctx, func(r store.Reader) error {
+	reset, err := h.inReset(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = h.db.st.View(ctx, func(r store.Reader) error {
 		r, err := h.coll.routes.Pin(r)
 		if err != nil {
 			return err
@@ -44,6 +48,16 @@ func (h *Handle) RevsDiff(ctx context.Context, docs []DiffRequest) ([]DiffResult
 				}
 				if tree, _, err = tidegate.ParseRevTree(head.rest); err != nil {
 					return err
+				}
+			}
+			if reset && stored == nil { // what was purged and a client still has is not asked for
+				guard, err := h.coll.readGuard(r, doc.ID)
+				if err != nil {
+					return err
+				}
+				if guard != nil {
+					results[i].Missing, _ = guard.tree.RevsDiff(doc.Revs)
+					continue
 				}
 			}
 			results[i].Missing, results[i].PossibleAncestors = tree.RevsDiff(doc.Revs)

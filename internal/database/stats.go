@@ -32,6 +32,7 @@ type Stats struct {
 	WarnChannelNameSize   atomic.Int64 // warn_channel_name_size_count
 
 	Replication ReplicationStats
+	Resets      ResetStats // of clients (device-sync.md §12.5)
 
 	ResyncProcessed atomic.Int64 // resync_num_processed
 	ResyncChanged   atomic.Int64 // resync_num_changed

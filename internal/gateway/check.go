@@ -50,7 +50,7 @@ func Check(ctx context.Context, st store.Store, blobs blob.Store, opts database.
 // checkOne opens a database without its scripts, which checking does not need, and without running it.
 func checkOne(ctx context.Context, st store.Store, blobs blob.Store, opts database.CheckOptions, d *definition) (_ *database.CheckReport, err error) {
 	g := &Gateway{log: discard, passwords: access.NewPasswords(access.PasswordsConfig{})}
-	o := g.databaseOptions(d, d.Config.WithoutJavaScript(), nil)
+	o := g.databaseOptions(d, d.Config.WithoutJavaScript(), nil, nil)
 	o.Collections = allCollections(d)
 	db, err := database.Open(ctx, st, blobs, o)
 	if err != nil {

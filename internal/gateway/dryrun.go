@@ -141,7 +141,7 @@ func (d *dryRun) open(ctx context.Context, def *definition) error {
 		d.endWith(inst.leaving)
 		return nil
 	}
-	db, err := d.r.g.open(ctx, def, d.r.stats)
+	db, err := d.r.g.open(ctx, def, d.r.stats, d.r.deviceSync.live)
 	if err != nil {
 		return err
 	}

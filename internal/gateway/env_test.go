@@ -158,7 +158,7 @@ func update(t *testing.T, g *Gateway, name, ifMatch, patch string) (string, erro
 	t.Helper()
 	return g.Update(t.Context(), name, ifMatch, func(old *config.Database) (Change, error) {
 		cfg, err := old.Merge([]byte(patch))
-		return Change{cfg, strings.Contains(patch, `"offline"`)}, err
+		return Change{Config: cfg, OfflineGiven: strings.Contains(patch, `"offline"`)}, err
 	})
 }
 

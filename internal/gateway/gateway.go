@@ -124,6 +124,7 @@ func (g *Gateway) open0(ctx context.Context) error {
 		g.spawn(func() { g.purge(space) })
 	}
 	g.loadAll(ctx, active)
+	g.background.Go(g.watchDeviceSync)
 	return nil
 }
 
@@ -134,6 +135,12 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 	for _, d := range defs {
 		r := g.newRunning(d)
 		g.dbs[d.Name] = r
+		if err := r.deviceSync.load(ctx, d); err != nil {
+			r.err = err
+			g.log.Error("database does not load", "database", d.Name, "error", err)
+			continue
+		}
+		r.deviceSync.follow()
 		if r.settings.Offline {
 			continue
 		}
@@ -162,6 +169,7 @@ func (g *Gateway) newRunning(d *definition) *Running {
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
 	r.replications = newReplications(r)
+	r.deviceSync = newDeviceSync(r, d)
 	return r
 }
 

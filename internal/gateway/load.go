@@ -17,26 +17,27 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/script"
 )
 
 // open opens the database of a definition, without running it. Invalid: a script does not compile.
-func (g *Gateway) open(ctx context.Context, d *definition, stats *database.Stats) (*database.Database, error) {
+func (g *Gateway) open(ctx context.Context, d *definition, stats *database.Stats, live *devicesync.Live) (*database.Database, error) {
 	cfg, err := g.loadScripts(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	return database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+	return database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats, live))
 }
 
 // openNew is open for a config that somebody wants to put in force, instead of before or, if that is nil, as the first:
 // what is new of its functions is tried. Invalid: a script does not compile, or makes no sense.
-func (g *Gateway) openNew(ctx context.Context, before *config.Database, d *definition, stats *database.Stats) (*database.Database, error) {
+func (g *Gateway) openNew(ctx context.Context, before *config.Database, d *definition, stats *database.Stats, live *devicesync.Live) (*database.Database, error) {
 	cfg, err := g.loadScripts(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	db, err := database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats))
+	db, err := database.Open(ctx, g.opts.Store, g.opts.Blobs, g.databaseOptions(d, cfg, stats, live))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (g *Gateway) loadScripts(ctx context.Context, d *definition) (*config.Datab
 }
 
 // databaseOptions maps a config to what package database takes.
-func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *database.Stats) database.Options {
+func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *database.Stats, live *devicesync.Live) database.Options {
 	s := cfg.Settings()
 	return database.Options{
 		Name: d.Name, Space: d.Space, Source: sourceOf(d.ServerUUID),
@@ -65,7 +66,7 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 		OldRevExpiry: orNever(s.OldRevExpiry), LocalDocExpiry: orNever(s.LocalDocExpiry),
 		TombstoneAge: s.TombstoneAge, CompactInterval: orNever(s.CompactInterval),
 		MaxAttachmentBytes: s.MaxAttachmentBytes,
-		Collections:        collections(d, cfg),
+		Collections:        routedBy(live, collections(d, cfg)),
 		Script:             script.Limits{Time: s.JavaScriptTimeout},
 		Access: access.Config{
 			AllowEmptyPassword: s.AllowEmptyPassword,
@@ -74,10 +75,11 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 			Passwords:          g.passwords,
 			WarnChannels:       s.WarnChannelsPerUser,
 		},
-		ReadOnly: s.ReadOnly,
-		Now:      g.opts.Now,
-		Logger:   g.log.With("database", d.Name),
-		Stats:    stats,
+		ReadOnly:   s.ReadOnly,
+		DeviceSync: live,
+		Now:        g.opts.Now,
+		Logger:     g.log.With("database", d.Name),
+		Stats:      stats,
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/store"
 )
 
@@ -81,7 +83,10 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	if err != nil {
 		return nil, err
 	}
-	db, err := g.openNew(ctx, nil, d, r.stats)
+	if err := r.deviceSync.load(ctx, d); err != nil {
+		return nil, err
+	}
+	db, err := g.openNew(ctx, nil, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +99,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	}
 	g.warn(d)
 	r.adopt(d)
+	r.deviceSync.follow()
 	if r.Settings().Offline || g.halfDone(ctx, r) || r.mustResync(ctx) {
 		return d, db.Close()
 	}
@@ -219,6 +225,8 @@ type Change struct {
 	// OfflineGiven says that the request set offline itself. Otherwise a database that was taken offline by
 	// hand stays so.
 	OfflineGiven bool
+	// AllowDestructive: collections that sync may be dropped, which puts device sync into phase error.
+	AllowDestructive bool
 }
 
 // errVersion is what a request gets whose If-Match is out of date (gateway-rest.md §10.3): 412.
@@ -290,6 +298,10 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if r.disturbs(old.Config, c.Config) {
 		return "", errResyncing
 	}
+	dropped := r.deviceSync.dropped(old.Config, c.Config)
+	if len(dropped) > 0 && !c.AllowDestructive {
+		return "", devicesync.Destructive(fmt.Sprintf("device sync breaks when a collection that it serves is dropped (%s): terminate it and enable it again", strings.Join(dropped, ", ")))
+	}
 	ctx = context.WithoutCancel(ctx)
 	d := old.withConfig(c.Config, r.g.opts.Now())
 	if err := r.g.forgetDue(ctx, d); err != nil {
@@ -298,7 +310,10 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if err := r.apply(ctx, old, d, c); err != nil {
 		return "", err
 	}
-	return d.version(), nil
+	if len(dropped) > 0 {
+		err = r.deviceSync.Fail(ctx, "CollectionDropped", "collections that were synced have been dropped: "+strings.Join(dropped, ", "))
+	}
+	return d.version(), err
 }
 
 // forgetDue notes that a database without a single write needs no resync.
@@ -332,7 +347,7 @@ func checkChange(old *definition, cfg *config.Database) error {
 // apply stores a new definition and puts it in force. r.op is held.
 func (r *Running) apply(ctx context.Context, old, d *definition, c Change) error {
 	g := r.g
-	db, err := g.openNew(ctx, old.Config, d, r.stats)
+	db, err := g.openNew(ctx, old.Config, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return err
 	}
@@ -387,8 +402,10 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 		run.stop()
 		<-run.done
 	}
+	release := r.deviceSync.hold()
 	if r.State() == Online {
 		if err := r.stop(ctx, errGoingOffline); err != nil {
+			release()
 			return err
 		}
 	}
@@ -400,9 +417,10 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 		err = g.save(ctx, &d)
 	}
 	if err != nil {
+		release()
 		return err
 	}
-	g.forget(r)
+	g.forget(r) // what was under way of its device sync goes on if the data come back
 	g.log.Info("database deleted", "database", name, "purge", purge)
 	return nil
 }
@@ -431,15 +449,21 @@ func (g *Gateway) Flush(ctx context.Context, name string) error {
 	d := *old
 	fresh := newDefinition(name, space, g.opts.Now())
 	d.Space, d.ServerUUID, d.SyncEpoch, d.EpochStart = fresh.Space, fresh.ServerUUID, fresh.SyncEpoch, fresh.EpochStart
-	db, err := g.open(ctx, &d, r.stats)
+	db, err := g.open(ctx, &d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return err
 	}
+	defer r.deviceSync.hold()()
 	if err := r.stop(ctx, errReloading); err != nil {
 		return joinClose(err, db)
+	}
+	row, err := r.deviceSync.carryOver(ctx, old, &d)
+	if err != nil {
+		return errors.Join(joinClose(err, db), r.start(ctx, nil))
 	}
 	if err := g.abandon(ctx, old, &d); err != nil {
 		return errors.Join(joinClose(err, db), r.start(ctx, nil)) // go on with what there is
 	}
+	r.deviceSync.live.Reset(row)
 	return r.reload(ctx, &d, db)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/job"
 	"github.com/tidegate/tidegate/internal/replicate"
 )
@@ -108,7 +109,35 @@ func (p *replication) replicate(ctx context.Context, run *replicationRun, delay 
 	run.replicator = replicator
 	p.mu.Unlock()
 	p.m.r.g.log.Info("replication starts", "database", p.m.r.name, "replication", p.id)
-	return replicator.Run(ctx)
+	return p.runGated(ctx, replicator)
+}
+
+// runGated runs the replicator while the database's device sync lets peers in (device-sync.md §8.1): in between the replication is
+// reconnecting, with what clients are told as its error.
+func (p *replication) runGated(ctx context.Context, replicator Replicator) error {
+	sync := p.m.r.deviceSync
+	for {
+		_, changed := sync.live.Watch()
+		session, err := sync.Join(ctx, devicesync.Session{Kind: "replication", Connection: p.id}, devicesync.Access{Peer: true})
+		if err == nil {
+			err = replicator.Run(session.Context())
+			refused, closed := errors.AsType[*devicesync.GateError](context.Cause(session.Context()))
+			session.Leave()
+			if !closed || ctx.Err() != nil {
+				return err
+			}
+			err = refused
+		}
+		p.mu.Lock()
+		p.err, p.errAt = err.Error(), p.m.r.g.opts.Now().UTC().Truncate(time.Millisecond)
+		p.apply(job.Lost)
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // observe takes over what the replicator of a run is doing.

@@ -63,7 +63,7 @@ func (r *Running) resyncOn(ctx context.Context, d *definition, run *resyncRun) (
 			r.exit(inst)
 		}, nil
 	}
-	db, err := r.g.open(ctx, d, r.stats)
+	db, err := r.g.open(ctx, d, r.stats, r.deviceSync.live)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ type Running struct {
 	http  HTTPStats
 
 	replications *Replications
+	deviceSync   *DeviceSync
 
 	mu         sync.Mutex // guards what follows
 	state      State
@@ -102,15 +103,14 @@ func (r *Running) Settings() config.Settings {
 	return r.settings
 }
 
-// InstanceStart is the start of the sync epoch: it is set when the database is made and does not change with
-// restarts.
-func (r *Running) InstanceStart() time.Time { return r.definition().EpochStart }
+// InstanceStart is the start of the sync epoch: it does not change with restarts.
+func (r *Running) InstanceStart() time.Time { return r.deviceSync.live.Row().Record.Epoch.StartedAt }
 
 // ServerUUID is the id of the database's data, 32 hex digits.
 func (r *Running) ServerUUID() string { return r.definition().ServerUUID }
 
 // SyncEpoch is the id of the sync epoch, a UUID.
-func (r *Running) SyncEpoch() string { return r.definition().SyncEpoch }
+func (r *Running) SyncEpoch() string { return r.deviceSync.live.Row().Record.Epoch.ID }
 
 // Created and Updated are when the config was made and last changed.
 func (r *Running) Created() time.Time { return r.definition().Created }

@@ -56,7 +56,7 @@ func (s *activeSession) run(ctx context.Context, ws *websocket.Conn) error {
 	ended := make(chan error, 1)
 	go func() {
 		err := s.c.conn.Run()
-		s.c.close()
+		s.c.close(false)
 		ended <- err
 	}()
 	err := s.drive(ctx)

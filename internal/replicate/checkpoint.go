@@ -17,11 +17,7 @@ func (coll *collection) handleGetCheckpoint(r *blip.Request) error {
 	if !ok {
 		return errNoClient
 	}
-	h, err := coll.principal(coll.c.ctx())
-	if err != nil {
-		return err
-	}
-	doc, err := h.GetLocal(coll.c.ctx(), checkpointPrefix+client)
+	doc, err := coll.readCheckpoint(coll.c.ctx(), client)
 	if err != nil {
 		return err
 	}
@@ -46,7 +42,7 @@ func (coll *collection) handleSetCheckpoint(r *blip.Request) error {
 		return err
 	}
 	rev, _ := r.Property("rev")
-	written, err := h.PutLocal(coll.c.ctx(), checkpointPrefix+client, rev, body)
+	written, err := h.StoreCheckpoint(coll.c.ctx(), coll.refOf(client), rev, body)
 	if err != nil {
 		return err
 	}
@@ -75,11 +71,7 @@ func checkpointBody(raw []byte) ([]byte, error) {
 // checkpoint returns the checkpoint of a client as getCollections shows it: with its revision under both names that
 // peers look for, {} if there is none.
 func (coll *collection) checkpoint(ctx context.Context, client string) ([]byte, error) {
-	h, err := coll.principal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := h.GetLocal(ctx, checkpointPrefix+client)
+	doc, err := coll.readCheckpoint(ctx, client)
 	if tidegate.ErrorCode(err) == tidegate.NotFound && err != nil {
 		return []byte("{}"), nil
 	}

@@ -65,6 +65,8 @@ type connection struct {
 	collections []*collection
 	aware       bool
 	answering   atomic.Bool // an answer to getCollections is on its way
+
+	leaving atomic.Pointer[leave] // the connection is being ended from this side; nil: it is not
 }
 
 // collection is a collection of a connection.
@@ -74,6 +76,8 @@ type collection struct {
 	id    store.Collection
 	// active keeps account of what is replicated, where this side drives it.
 	active *activeCollection
+
+	client client
 
 	mu   sync.Mutex
 	sub  *subscription
@@ -103,14 +107,19 @@ func (c *connection) open(t blip.Transport) {
 	c.conn = blip.NewConn(t, o)
 }
 
-// close gives back what the connection held, after it ended, and waits for those who still work for it.
-func (c *connection) close() {
+// close gives back what the connection held, after it ended, and waits for those who still work for it. normally: the peer
+// closed it in the normal way.
+func (c *connection) close(normally bool) {
 	c.mu.Lock()
-	for _, coll := range c.all() {
+	all := c.all()
+	for _, coll := range all {
 		coll.unsubscribe()
 	}
 	c.mu.Unlock()
 	c.crew.wait()
+	for _, coll := range all {
+		coll.noteGone(normally)
+	}
 }
 
 // all are the collections that the peer may name; c.mu is held.
@@ -183,6 +192,9 @@ func (c *connection) handlerOfActive(profile string) (on *executor, handle func(
 
 // handle takes a request in. It runs on the goroutine that reads the connection and must not wait.
 func (c *connection) handle(r *blip.Request) {
+	if c.late(r) {
+		return
+	}
 	profile := r.Profile()
 	switch profile {
 	case profilePing:
@@ -215,6 +227,9 @@ func (c *connection) handle(r *blip.Request) {
 	on.do(func() {
 		if c.ctx().Err() != nil { // it ended while the message waited
 			r.Release()
+			return
+		}
+		if c.late(r) {
 			return
 		}
 		c.finish(r, c.guard(profile, func() error { return handle(coll, r) }))

@@ -21,6 +21,7 @@ import (
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // byChannels routes by the document's own words.
@@ -236,7 +237,7 @@ func (p *pipe) WriteMessages(frames [][]byte) error {
 
 // Close implements blip.Transport.
 func (p *pipe) Close(code int, _ string) error {
-	p.out.close(io.EOF, code)
+	p.out.close(&websocket.CloseError{Code: code}, code)
 	p.in.close(io.EOF, code)
 	return nil
 }
@@ -262,13 +263,19 @@ type client struct {
 // dial connects a client.
 func (e *env) dial(p replicate.Peer) *client {
 	e.t.Helper()
+	return e.dialIn(context.Background(), p)
+}
+
+// dialIn is dial for a connection that must end when within does.
+func (e *env) dialIn(within context.Context, p replicate.Peer) *client {
+	e.t.Helper()
 	p.DB = e.db
 	if p.Version == 0 {
 		p.Version = replicate.V3
 	}
 	near, far := newPipe()
 	c := &client{t: e.t, env: e, in: make(chan *blip.Request, 10_000), over: make(chan error, 1), near: near}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(within)
 	c.stop = cancel
 	go func() { c.over <- e.srv.Serve(ctx, far, p) }()
 	c.conn = blip.NewConn(near, blip.Options{Handle: func(r *blip.Request) { c.in <- r }, Compression: 6})

@@ -141,6 +141,7 @@ func (q *revQueue) next() []*incomingRev {
 // handleRev takes a revision in (replication.md §5.8). It runs on the goroutine that reads the connection.
 func (coll *collection) handleRev(r *blip.Request) error {
 	in := &incomingRev{r: r, size: len(r.Body()), came: time.Now()}
+	coll.noteOffered()
 	var ok, ok2 bool
 	in.id, ok = r.Property("id")
 	in.rev, ok2 = r.Property("rev")

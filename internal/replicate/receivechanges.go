@@ -12,6 +12,7 @@ import (
 // handleProposeChanges answers which of the peer's revisions it may send (replication.md §5.7).
 func (coll *collection) handleProposeChanges(r *blip.Request) error {
 	start := time.Now()
+	coll.noteOffered()
 	rows, err := parseProposals(r.Body())
 	if err != nil {
 		return err
@@ -70,6 +71,7 @@ func appendVerdicts(b []byte, verdicts []database.Verdict, withRev bool) []byte 
 // handleChanges answers which of the revisions that the peer offers are wanted (replication.md §5.6).
 func (coll *collection) handleChanges(r *blip.Request) error {
 	start := time.Now()
+	coll.noteOffered()
 	db := coll.c.peer.DB
 	if !db.AllowConflicts() && !truth(r, "ignoreNoConflicts") {
 		return errUseProposals

@@ -2,12 +2,15 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/websocket"
 )
 
 // Options configure a Server; zero values mean the defaults.
@@ -94,17 +97,22 @@ type Peer struct {
 	Gateway bool
 	// Deltas: delta_sync.enabled of the database.
 	Deltas bool
+	// Needs, if not nil, is told the lowest position whose history the peer still needs; 0: none, it has caught up.
+	Needs func(pos tidegate.Seq)
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx
-// ends the connection is dropped without a goodbye, so that the peer comes back (blip.md §11). When Serve has returned
-// nothing uses the database any more.
+// ends, what the peer pushed is answered and the connection closed with a code that says whether the peer is to come back (goodbye.go).
+// When Serve has returned nothing uses the database any more.
 func (s *Server) Serve(ctx context.Context, t blip.Transport, p Peer) error {
 	c := newConnection(s, p)
 	c.open(t)
-	stop := context.AfterFunc(ctx, func() { c.conn.Drop(context.Cause(ctx)) })
-	defer stop()
+	stop := c.whenEnded(ctx)
 	err := c.conn.Run()
-	c.close()
+	if closed, ok := errors.AsType[*websocket.CloseError](err); ok && closed.Code == websocket.CloseNormal {
+		err = nil
+	}
+	c.close(err == nil)
+	stop()
 	return err
 }

@@ -34,6 +34,7 @@ type subscriptionOptions struct {
 	channels    []string // nil: all
 	docIDs      []string // nil: all
 	replacement bool     // a newer revision may be sent in place of the one asked for
+	rewound     bool     // the peer starts again and may hold documents from before
 	gateway     bool     // rows go to a gateway, which takes conflicts: ignoreNoConflicts
 }
 
@@ -123,7 +124,7 @@ func filterDocIDs(body []byte) ([]string, error) {
 func (o *subscriptionOptions) request(since tidegate.Since, activeOnly bool) changes.Request {
 	return changes.Request{
 		Since: since, Channels: o.channels, DocIDs: o.docIDs, ActiveOnly: activeOnly,
-		Revocations: o.revocations && !activeOnly, OneShot: !o.continuous,
+		Revocations: o.revocations && !activeOnly, OneShot: !o.continuous, Rewound: o.rewound,
 	}
 }
 
@@ -145,6 +146,9 @@ func (coll *collection) handleSubChanges(r *blip.Request) error {
 			return err
 		}
 		o.since = tidegate.Since{Seq: last}
+	}
+	if err := coll.judgeSince(ctx, h, &o); err != nil {
+		return err
 	}
 	sub, err := coll.subscribe(h, o)
 	if err != nil {

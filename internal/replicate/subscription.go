@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/devicesync"
 )
 
 // changesWindow is how many lists of changes may be unanswered at a time: the next is read and sent while the peer
@@ -27,7 +28,8 @@ type subscription struct {
 	coll *collection
 	o    subscriptionOptions
 
-	exhausted atomic.Bool // a one-shot feed has brought everything
+	exhausted atomic.Bool   // a one-shot feed has brought everything
+	needs     atomic.Uint64 // the position whose history it still needs; 0: none
 
 	mu      sync.Mutex
 	answers []*answer // come from the peer, to be dealt with
@@ -79,6 +81,7 @@ func (coll *collection) subscribe(h *database.Handle, o subscriptionOptions) (*s
 		return nil, err
 	}
 	s.live = !o.activeOnly
+	s.needs.Store(uint64(max(devicesync.Position(o.since), 1)))
 	coll.sub = s
 	s.countStart()
 	return s, nil
@@ -188,6 +191,8 @@ func (s *subscription) close() {
 	s.coll.c.owedRows.forget(s)
 	s.coll.c.owedRevs.forget(s)
 	s.feed.Close()
+	s.needs.Store(0)
+	s.coll.c.noteNeeds()
 	s.countEnd()
 }
 
@@ -250,6 +255,7 @@ func (s *subscription) read() (entries []tidegate.Change, body []byte, rows []se
 	if entries, err = s.feed.Next(s.ctx(), s.o.batch); err != nil || len(entries) == 0 {
 		return nil, nil, nil, err
 	}
+	s.noteNeeds(s.told)
 	rows, err = s.rows(entries)
 	if err != nil {
 		return nil, nil, nil, err
@@ -336,6 +342,8 @@ func (s *subscription) caughtUp() (more bool, err error) {
 		if err := s.coll.c.conn.Send(s.ctx(), m, nil); err != nil {
 			return false, err
 		}
+		s.noteNeeds(true)
+		s.coll.notePulled()
 		s.countCaughtUp()
 	}
 	if s.exhausted.Load() {

@@ -180,6 +180,9 @@ func (s *Server) setChallenge(h http.Header, r *request) {
 // metrics listeners: a Host that is not this machine (DNS rebinding) and an Origin that is not the listener's
 // own (gateway-rest.md §5.2).
 func (s *Server) guardAdmin(r *request) error {
+	if r.insider() != nil {
+		return nil // there is no web page behind it
+	}
 	local := s.authn.adminLocal
 	switch r.listener {
 	case public:
@@ -215,6 +218,9 @@ func sameHost(origin, host string) bool {
 // authenticateAdmin checks administrator credentials where they are asked for, and the role for
 // r.route.needs (gateway-rest.md §5.2).
 func (s *Server) authenticateAdmin(r *request) error {
+	if who := r.insider(); who != nil {
+		return who.check(r)
+	}
 	login := s.authn.adminLogin
 	if r.listener == metrics {
 		login = s.authn.metricsLogin
@@ -238,6 +244,11 @@ func (s *Server) checkAdmin(r *request) error {
 	if err != nil {
 		return err
 	}
+	return r.checkRole(admin)
+}
+
+// checkRole refuses what the administrator's role does not allow.
+func (r *request) checkRole(admin *access.Admin) error {
 	allowed := false
 	switch r.route.needs {
 	case needNothing:

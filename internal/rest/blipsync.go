@@ -44,6 +44,9 @@ func (s *Server) handleBLIPSync(w http.ResponseWriter, r *request) error {
 	}
 	c, err := s.newReplication(r, version, counted)
 	if err != nil {
+		if s.refuseUpgrade(r.answer, r, err) { // paused since steps asked
+			return nil
+		}
 		return err
 	}
 	w.Header().Set("X-Correlation-Id", c.what.ID)

@@ -28,6 +28,11 @@ func (s *Server) handleBulkDocs(w http.ResponseWriter, r *request) error {
 	if err := b.parse(body.bytes); err != nil {
 		return err
 	}
+	if !b.newEdits {
+		if err := r.gate(); err != nil {
+			return err
+		}
+	}
 	if len(b.writes) > 0 {
 		// A client that replicates must not take the block for the refusal of each document.
 		if err := r.handle.MayWrite(r.Context()); err != nil {

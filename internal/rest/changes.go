@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/gateway"
 )
 
 // handleChanges answers GET, HEAD and POST {ks}/_changes (gateway-rest.md §14).
@@ -41,13 +42,30 @@ func (s *Server) handleChanges(w http.ResponseWriter, r *request) error {
 	if err := accepts(r.Header).checkJSON(); err != nil {
 		return err
 	}
-	feed, err := s.openFeed(r.Context(), r.handle, o)
+	session, err := r.running.DeviceSync().Join(r.Context(), r.sessionInfo("changes", o.Since.String()), r.syncAccess())
+	if err != nil {
+		return err
+	}
+	defer session.Leave()
+	defer r.leaveWith(session)()
+	feed, err := s.openFeed(r.Context(), r, r.handle, o)
 	if err != nil {
 		return err
 	}
 	defer feed.Close()
-	b := batchFeed{s: s, r: r, w: r.answer, o: o, feed: feed}
+	b := batchFeed{s: s, r: r, w: r.answer, o: o, feed: feed, ctx: session.Context()}
 	return b.run(mode == feedLongpoll)
+}
+
+// leaveWith makes r.leaving end with the session as well, until stop is called.
+func (r *request) leaveWith(session *gateway.Session) (stop func()) {
+	leaving, end := context.WithCancelCause(r.leaving)
+	r.leaving = leaving
+	forget := context.AfterFunc(session.Context(), func() { end(context.Cause(session.Context())) })
+	return func() {
+		forget()
+		end(context.Canceled)
+	}
 }
 
 // changesQuery reads the parameters: those of the query, and of a POST those of the body that the query does
@@ -72,6 +90,7 @@ type batchFeed struct {
 	w    *response
 	o    feedOptions
 	feed *database.Feed
+	ctx  context.Context // ends with the request, and when device sync is paused or ended
 	out  *output
 	n    int // entries written
 }
@@ -93,7 +112,7 @@ func (b *batchFeed) run(longpoll bool) error {
 	defer b.out.close()
 	b.out.exact = true
 	b.out.b = append(b.out.b, feedOpening...)
-	if err := b.send(b.r.Context()); err != nil {
+	if err := b.send(b.ctx); err != nil && (b.ctx.Err() == nil || b.r.ctx.Err() != nil) {
 		return err
 	}
 	if longpoll && b.n == 0 {

@@ -11,6 +11,8 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/changes"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/devicesync"
+	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/websocket"
 )
 
@@ -31,8 +33,8 @@ type feedConn interface {
 	watch(d time.Duration)
 	// netConn is the connection, for watching it without a call of watch; nil if there is none to be had.
 	netConn() net.Conn
-	// end says goodbye if the client is thought to listen still, and closes the connection.
-	end(polite bool, d time.Duration)
+	// end says goodbye if the client is thought to listen still, and closes the connection. cause is why it ends; nil: by itself.
+	end(polite bool, cause error, d time.Duration)
 }
 
 // feedWire is how a live feed's entries look to the client.
@@ -56,7 +58,8 @@ type liveFeed struct {
 	conn feedConn
 	wire feedWire
 
-	leaving context.Context // ends when the database leaves Online
+	session *gateway.Session
+	leaving context.Context // ends when the database leaves Online, or device sync is paused or ended
 	ctx     *feedContext    // set by run
 	done    []func()        // give back what the feed holds
 
@@ -82,8 +85,9 @@ func (f *liveFeed) run() {
 			f.s.logPanic(v)
 		}
 		forget()
+		cause := f.ctx.cause()
 		f.ctx.stop()
-		f.conn.end(polite, f.s.limits.WriteTimeout)
+		f.conn.end(polite, cause, f.s.limits.WriteTimeout)
 		f.feed.Close()
 		f.s.workers.leave()
 		for _, done := range f.done {
@@ -124,9 +128,11 @@ func (f *liveFeed) deliver() bool {
 		case !ok || f.err != nil || f.feed.Done():
 			return false
 		case !f.caughtUp:
+			f.session.Needs(devicesync.Position(f.feed.Since()))
 			continue
 		case !f.told:
 			f.told = true
+			f.session.Needs(0)
 			return f.send(f.wire.caughtUp())
 		}
 		return true
@@ -226,7 +232,15 @@ func (s *Server) newLiveFeed(r *request, counted func()) (*liveFeed, *database.H
 		counted()
 		return nil, nil, err
 	}
-	f := &liveFeed{s: s, leaving: leaving, done: []func(){counted, release}, ready: make(chan struct{}, 1)}
+	session, err := r.running.DeviceSync().Join(leaving, r.sessionInfo("changes", ""), r.syncAccess())
+	if err != nil {
+		counted()
+		release()
+		return nil, nil, err
+	}
+	f := &liveFeed{
+		s: s, session: session, leaving: session.Context(), done: []func(){counted, session.Leave, release}, ready: make(chan struct{}, 1),
+	}
 	if r.admin {
 		return f, db.Admin(r.coll), nil
 	}
@@ -235,6 +249,7 @@ func (s *Server) newLiveFeed(r *request, counted func()) (*liveFeed, *database.H
 
 // tune sets what the options say about the feed's pace.
 func (f *liveFeed) tune(o feedOptions) {
+	f.session.Needs(devicesync.Position(f.feed.Since()))
 	f.heartbeat, f.timeout = o.heartbeat, o.timeout
 	f.pace = pacer{target: outputChunk, most: f.s.limits.FeedBatch, docs: o.IncludeDocs}
 }
@@ -255,7 +270,7 @@ func (s *Server) continuousChanges(r *request, o feedOptions, counted func()) er
 	if err != nil {
 		return err
 	}
-	if f.feed, err = s.openFeed(f.leaving, handle, o); err != nil {
+	if f.feed, err = s.openFeed(f.leaving, r, handle, o); err != nil {
 		f.abandon()
 		return err
 	}
@@ -310,9 +325,9 @@ func (c *plainFeedConn) write(b []byte, _ time.Duration) error {
 	}
 	return c.w.FlushError()
 }
-func (c *plainFeedConn) watch(time.Duration)     { <-c.gone }
-func (c *plainFeedConn) netConn() net.Conn       { return nil }
-func (c *plainFeedConn) end(bool, time.Duration) {}
+func (c *plainFeedConn) watch(time.Duration)            { <-c.gone }
+func (c *plainFeedConn) netConn() net.Conn              { return nil }
+func (c *plainFeedConn) end(bool, error, time.Duration) {}
 
 // lineFeedConn is the client of a continuous feed.
 type lineFeedConn struct {
@@ -334,7 +349,7 @@ func (c *lineFeedConn) watch(time.Duration) {
 
 func (c *lineFeedConn) netConn() net.Conn { return c.Conn }
 
-func (c *lineFeedConn) end(polite bool, d time.Duration) {
+func (c *lineFeedConn) end(polite bool, _ error, d time.Duration) {
 	if polite && c.chunked {
 		_ = c.WriteWithin([]byte("0\r\n\r\n"), d) // the connection is closed in either case
 	}

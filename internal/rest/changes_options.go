@@ -196,13 +196,16 @@ func listOf(text string) []string {
 }
 
 // openFeed opens the feed for a handle.
-func (s *Server) openFeed(ctx context.Context, h *database.Handle, o feedOptions) (*database.Feed, error) {
+func (s *Server) openFeed(ctx context.Context, r *request, h *database.Handle, o feedOptions) (*database.Feed, error) {
 	if o.now {
 		last, err := h.Database().LastSequence(ctx)
 		if err != nil {
 			return nil, err
 		}
 		o.Since = tidegate.Since{Seq: last}
+	}
+	if err := r.judgeSince(ctx, h, &o); err != nil {
+		return nil, err
 	}
 	if user := h.User(); user == nil || user.IsGuest() {
 		o.Revocations = false

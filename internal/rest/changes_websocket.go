@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/websocket"
 )
@@ -44,7 +45,7 @@ func (s *Server) websocketChanges(r *request, counted func()) error {
 	}
 	o, err := s.websocketOptions(ws)
 	if err == nil {
-		f.feed, err = s.openFeed(f.leaving, handle, o)
+		f.feed, err = s.openFeed(f.leaving, r, handle, o)
 	}
 	if err != nil {
 		f.abandon() // a client that comes back at once finds its place free
@@ -106,9 +107,14 @@ func (c *wsFeedConn) watch(time.Duration) {
 
 func (c *wsFeedConn) netConn() net.Conn { return c.Stream().Conn }
 
-func (c *wsFeedConn) end(polite bool, _ time.Duration) {
+// end never says that all is well, nor that the server goes away: clients of replication would stop for good (device-sync.md §12.4).
+func (c *wsFeedConn) end(polite bool, cause error, _ time.Duration) {
+	code, reason := devicesync.CloseRetry, "the feed has ended"
+	if gate, ok := errors.AsType[*devicesync.GateError](cause); ok {
+		code, reason = gate.Close()
+	}
 	if polite {
-		_ = c.CloseNow(websocket.CloseGoingAway, "the feed has ended") // it is closed in either case
+		_ = c.CloseNow(code, reason) // it is closed in either case
 		return
 	}
 	_ = c.Abort() // likewise

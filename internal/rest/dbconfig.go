@@ -61,7 +61,9 @@ func (s *Server) handleChangeConfig(w http.ResponseWriter, r *request) error {
 			return gateway.Change{}, errRenaming
 		}
 		cfg.Name = r.running.Name()
-		return gateway.Change{Config: cfg, OfflineGiven: given.Offline != nil}, nil
+		return gateway.Change{
+			Config: cfg, OfflineGiven: given.Offline != nil, AllowDestructive: r.q.boolean("allow_destructive_changes", false),
+		}, nil
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/store"
@@ -18,10 +19,14 @@ type AdminDeps struct {
 	StoreStats func() store.Stats     // figures of the storage engine
 	BLIPStats  *blip.Stats            // figures of the framing of replications
 	LogCounts  *telemetry.LogCounts   // how many errors and warnings were logged
+	LogRing    *telemetry.LogRing     // the newest records of the log
 	LogLevel   *slog.LevelVar         // what the log level is changed by
 	DataDir    string                 // where profiles and support archives are put; "": they are refused
 	Collectors []prometheus.Collector // further metrics
 	Backup     Backup                 // writes backups
+	APIKeys    *access.APIKeys        // of the App Services API and the console
+	// AppDatabase finds the databases of apps; nil: there are no addresses under /_app.
+	AppDatabase AppDatabase
 }
 
 // diagnostics is what these endpoints keep.
@@ -68,6 +73,7 @@ func (s *Server) routesDiagnostics() []route {
 		{"GET", "/_logging", admin, needServerRead, 0, s.handleGetLogging},
 		{"PUT POST", "/_logging", admin, needServerWrite, 0, s.handleSetLogging},
 
+		{"GET", "/_log", admin, needServerRead, 0, s.handleLogTail},
 		{"GET", "/_cluster_info", admin, needServerRead, 0, s.handleClusterInfo},
 		{"POST", "/_post_upgrade", admin, needServerWrite, 0, s.handlePostUpgrade},
 		{"GET", "/_sgcollect_info", admin, needServerRead, 0, s.handleSupportStatus},

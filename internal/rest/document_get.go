@@ -19,6 +19,9 @@ func (s *Server) handleGetDocument(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if r.q.has("open_revs") {
+		if err := r.gate(); err != nil {
+			return err
+		}
 		return s.openRevs(w, r, id, opts)
 	}
 	rev, err := s.wantedRev(r)

@@ -85,6 +85,11 @@ func newDocID() string {
 // putAndReply writes the document and answers with its new revision.
 func (s *Server) putAndReply(w http.ResponseWriter, r *request, in *incoming, status int) error {
 	newEdits := r.q.boolean("new_edits", true)
+	if !newEdits {
+		if err := r.gate(); err != nil {
+			return err
+		}
+	}
 	write, err := database.WriteFromDoc(in.doc, newEdits)
 	if err != nil {
 		return err

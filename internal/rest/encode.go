@@ -78,7 +78,9 @@ func setRevETag(w http.ResponseWriter, rev tidegate.RevID) {
 // writeError answers with an error, or breaks the connection if an answer is under way: a client must not
 // take half of it for the whole.
 func (s *Server) writeError(w *response, r *request, err error) {
-	err = r.guestWording(r.hide(err))
+	if r.syncDetailOf(err) == nil { // what device sync says is no secret
+		err = r.guestWording(r.hide(err))
+	}
 	status := errorStatus(err)
 	s.logFailure(r, status, err)
 	if w.hijacked {
@@ -96,13 +98,18 @@ func (s *Server) writeError(w *response, r *request, err error) {
 		if r.listener == public {
 			s.setChallenge(h, r)
 		}
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", "5")
 	}
+	setRetryAfter(h, status, err)
 	buf := s.buffers.get()
 	defer s.buffers.put(buf)
-	b := tidegate.AppendJSONString(append(buf.AvailableBuffer(), `{"error":`...), errorName(status))
-	b = append(tidegate.AppendJSONString(append(b, `,"reason":`...), errorReason(err)), '}')
+	b := s.appendError(buf.AvailableBuffer(), r, status, err)
 	// A client that is gone cannot be told anything: the error of this write has nowhere to go.
 	_ = s.writeJSON(w, status, b)
+}
+
+// appendError appends the body of an error.
+func (s *Server) appendError(b []byte, r *request, status int, err error) []byte {
+	b = tidegate.AppendJSONString(append(b, `{"error":`...), errorName(status))
+	b = tidegate.AppendJSONString(append(b, `,"reason":`...), errorReason(err))
+	return append(appendSyncDetail(b, r.syncDetailOf(err)), '}')
 }

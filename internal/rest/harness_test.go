@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/store/blob"
@@ -91,7 +92,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.replicate == nil {
 		o.replicate = readAll
 	}
-	s := NewServer(Deps{Gateway: g, Config: startup, Logger: o.log, Version: "test", Limits: o.limits, Replicate: o.replicate})
+	s := NewServer(Deps{
+		Gateway: g, Config: startup, Logger: o.log, Version: "test", Limits: o.limits, Replicate: o.replicate,
+		AdminDeps: AdminDeps{APIKeys: access.NewAPIKeys(st, g.Passwords()), AppDatabase: appOfDB},
+	})
 	r := &rig{t: t, gateway: g, server: s, public: s.Public(), admin: s.Admin()}
 	if o.database == "" {
 		o.database = `{}`
@@ -100,8 +104,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	return r
 }
 
-// readAll stands in for the replication protocol: it reads until the connection is over.
-func readAll(_ context.Context, conn net.Conn, _ Replication) error {
+// readAll stands in for the replication protocol: it reads until the connection is over or must end.
+func readAll(ctx context.Context, conn net.Conn, _ Replication) error {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_, _ = io.Copy(io.Discard, conn)
 	return nil
 }

@@ -38,7 +38,7 @@ func (s *Server) handleGetLocal(w http.ResponseWriter, r *request) error {
 
 // writeLocal answers with a local document, whose ID on the wire is prefix + id.
 func (s *Server) writeLocal(w http.ResponseWriter, r *request, id, prefix string) error {
-	doc, err := r.handle.GetLocal(r.Context(), id)
+	doc, err := r.getLocal(id, prefix)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,10 @@ func putLocal(r *request, id string, doc *jsondoc.Doc) (rev string, err error) {
 	if len(doc.Unknown) > 0 {
 		return "", tidegate.Errorf(tidegate.Invalid, "Bad special document member: %s", doc.Unknown[0])
 	}
-	return r.handle.PutLocal(r.Context(), id, doc.Rev, doc.Body)
+	if strings.HasPrefix(id, designPrefix) {
+		return r.handle.PutLocal(r.Context(), id, doc.Rev, doc.Body)
+	}
+	return r.handle.StoreCheckpoint(r.Context(), r.clientRef(id), doc.Rev, doc.Body)
 }
 
 // handleDeleteLocal answers DELETE {ks}/_local/{docid}.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
 // The exercise of TestOpenAPIAnswers: every operation of the contract on each of its listeners, and every status
@@ -52,6 +53,7 @@ func (e *exercise) run() {
 	e.tools()
 	e.compaction()
 	e.writeBlock()
+	e.deviceSync()
 	e.states()
 	e.resync()
 	e.dryRuns()
@@ -65,7 +67,9 @@ func (e *exercise) start() {
 		Gateway: e.r.gateway, Config: e.r.gateway.Startup(), Version: "test", Limits: Limits{DocumentBytes: 2000, BulkDocs: 20},
 		AdminDeps: AdminDeps{
 			Backup:     func(_ context.Context, w io.Writer) (any, error) { return io.WriteString(w, "an archive") },
-			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), DataDir: e.t.TempDir(),
+			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), LogRing: telemetry.NewLogRing(10),
+			DataDir: e.t.TempDir(), AppDatabase: appOfDB,
+			APIKeys: e.r.server.deps.APIKeys,
 		},
 		Replicate: readAll,
 	})
@@ -85,6 +89,11 @@ func (e *exercise) server() {
 		e.call(l, "GET", "/", "", 200)
 		e.call(l, "HEAD", "/", "", 200)
 	}
+	for _, where := range []listener{public, admin} {
+		e.call(where, "GET", "/_app/"+appID+"/", "", 200)
+		e.call(where, "HEAD", "/_app/"+appID+"/", "", 200)
+	}
+	e.call(public, "GET", "/_app/other-00000/", "", 404)
 	e.call(admin, "GET", "/_all_dbs", "", 200)
 	e.call(admin, "GET", "/_all_dbs?verbose=true", "", 200)
 	e.call(admin, "HEAD", "/_all_dbs", "", 200)
@@ -104,6 +113,22 @@ func (e *exercise) statistics() {
 	e.call(admin, "GET", "/_cluster_info", "", 200)
 	e.call(admin, "GET", "/_backup", "", 200)
 	e.call(admin, "POST", "/_post_upgrade?preview=true", "", 200)
+	e.adminKeys()
+}
+
+func (e *exercise) adminKeys() {
+	const path = "/_admin_api_keys"
+	e.call(admin, "POST", path, "", 201)
+	e.call(admin, "POST", path, `{"name":"watch","role":"GROUP_READ_ONLY"}`, 201)
+	e.call(admin, "POST", path, `{"role":"KING"}`, 400)
+	e.call(admin, "POST", path, `{"name":1}`, 400)
+	e.call(admin, "GET", path, "", 200)
+	keys, err := e.r.server.deps.APIKeys.List(e.t.Context())
+	if err != nil || len(keys) != 2 {
+		e.t.Fatalf("keys: %v, %v", keys, err)
+	}
+	e.call(admin, "DELETE", path+"/"+keys[0].ID, "", 204)
+	e.call(admin, "DELETE", path+"/"+keys[0].ID, "", 404)
 }
 
 func (e *exercise) serverConfig() {
@@ -542,6 +567,7 @@ func (e *exercise) tools() {
 	e.call(admin, "GET", "/db/_raw/doc-admin", "", 200)
 	e.call(admin, "GET", "/db/_raw/none", "", 404)
 	e.explain()
+	e.console()
 	e.call(admin, "GET", "/db/_revtree/read-admin", "", 200)
 	e.call(admin, "GET", "/db/_revtree/none", "", 404)
 	e.call(admin, "GET", "/db/_dumpchannel/t?since=0", "", 200)

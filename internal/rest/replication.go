@@ -31,6 +31,8 @@ type Replication struct {
 	HideMissing bool
 	// DeltaSync: deltas are sent and taken.
 	DeltaSync bool
+	// Needs, if not nil, is told the lowest position whose history the client still needs; 0: it has caught up.
+	Needs func(tidegate.Seq)
 	// Limits bound the connection.
 	Limits config.BLIPSettings
 }
@@ -38,14 +40,17 @@ type Replication struct {
 // A ReplicateFunc speaks the replication protocol on a connection that has become a WebSocket: what is read and
 // written are WebSocket frames. It returns when the connection is over, and may leave it open: it is closed then.
 //
-// ctx ends, with a cause, when the connection must end at once: the database leaves Online, or the login has ended. The
-// connection is closed at that moment without a word to the client, which comes back (blip.md §11).
+// ctx ends, with a cause, when the connection must end: the database leaves Online, device sync is paused or terminated, or the login has
+// ended. The client is told by the code of a CLOSE frame whether to come back; the connection is closed endGrace later in any case.
 //
 // The error says why the connection ended, for the log; nil if the client closed it.
 type ReplicateFunc func(ctx context.Context, conn net.Conn, r Replication) error
 
 // errLoginEnded ends connections whose login has ended.
 var errLoginEnded = tidegate.Errorf(tidegate.Unauthorized, "the login has ended")
+
+// endGrace is how long a connection may still take once it must end.
+const endGrace = 12 * time.Second
 
 // A probe for clients that have gone without a word is sent after keepAliveIdle of silence. Pings of the WebSocket find
 // those that still have a TCP connection and nobody behind it.
@@ -73,19 +78,28 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 		counted()
 		return nil, err
 	}
+	id, what := newCorrelationID(), r.sessionInfo("blip", "")
+	what.Connection = id
+	session, err := r.running.DeviceSync().Join(leaving, what, r.syncAccess())
+	if err != nil {
+		counted()
+		release()
+		return nil, err
+	}
 	settings := r.running.Settings()
-	c := &replication{s: s, stats: &r.running.Stats().Replication, held: []func(){counted, release}}
+	c := &replication{s: s, stats: &r.running.Stats().Replication, held: []func(){counted, session.Leave, release}}
 	c.what = Replication{
-		DB: db, User: r.user, Version: version, ID: newCorrelationID(),
+		DB: db, User: r.user, Version: version, ID: id,
 		ReadOnly:    r.isGuest() && settings.GuestReadOnly,
 		HideMissing: r.listener == public && settings.ForceAPIForbidden,
 		DeltaSync:   settings.DeltaSync,
+		Needs:       session.Needs,
 		Limits:      s.settings.BLIP,
 	}
-	if r.q.text("client") == "sgr2" {
-		c.what.Peer = "sgr2"
+	if r.q.text("client") == peerGateway {
+		c.what.Peer = peerGateway
 	}
-	c.ctx, c.end = context.WithCancelCause(leaving)
+	c.ctx, c.end = context.WithCancelCause(session.Context())
 	if r.admin {
 		return c, nil
 	}
@@ -118,7 +132,7 @@ func (c *replication) run(conn *websocket.Stream) {
 	keepAlive(conn)
 	c.stats.Total.Add(1)
 	c.stats.Active.Add(1)
-	cut := context.AfterFunc(c.ctx, func() { _ = conn.Close() })
+	cut := context.AfterFunc(c.ctx, func() { time.AfterFunc(endGrace, func() { _ = conn.Close() }) })
 	defer func() {
 		if v := recover(); v != nil {
 			c.s.logPanic(v)

@@ -14,8 +14,9 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 )
 
-// echo stands in for the replication protocol: it sends back what comes, until the connection is over.
-func echo(_ context.Context, conn net.Conn, _ Replication) error {
+// echo stands in for the replication protocol: it sends back what comes, until the connection is over or must end.
+func echo(ctx context.Context, conn net.Conn, _ Replication) error {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_, _ = io.Copy(conn, conn)
 	return nil
 }

@@ -41,6 +41,11 @@ func majorMinor(version string) string {
 
 // handleRoot answers GET and HEAD / (gateway-rest.md §9.1).
 func (s *Server) handleRoot(w http.ResponseWriter, r *request) error {
+	return s.replyRoot(w, r, s.gateway.ClusterUUID())
+}
+
+// replyRoot says what this server is. Clients that meet another uuid under the same address forget how far they had come.
+func (s *Server) replyRoot(w http.ResponseWriter, r *request, uuid string) error {
 	answer := struct {
 		CouchDB    string  `json:"couchdb"`
 		Version    string  `json:"version,omitempty"`
@@ -48,7 +53,7 @@ func (s *Server) handleRoot(w http.ResponseWriter, r *request) error {
 		Persistent bool    `json:"persistent_config"`
 		Admin      bool    `json:"ADMIN,omitempty"`
 		UUID       string  `json:"uuid"`
-	}{CouchDB: "Welcome", Persistent: s.gateway.Persistent(), Admin: r.listener == admin, UUID: s.gateway.ClusterUUID()}
+	}{CouchDB: "Welcome", Persistent: s.gateway.Persistent(), Admin: r.listener == admin, UUID: uuid}
 	version, v := s.product()
 	if r.listener == admin || !s.settings.HideProductVersion {
 		answer.Version, answer.Vendor = version, &v
@@ -195,8 +200,9 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	serverUUID, epoch := r.running.ServerUUID(), r.running.SyncEpoch()
+	syncState := r.running.DeviceSync().Live().Row().Record.Word()
 	if r.listener == public && r.db == nil { // nobody was asked who they are
-		needs, serverUUID, epoch = resyncNeeds{}, "", ""
+		needs, serverUUID, epoch, syncState = resyncNeeds{}, "", "", ""
 	}
 	return s.reply(w, http.StatusOK, struct {
 		Name       string       `json:"db_name"`
@@ -209,9 +215,10 @@ func (s *Server) handleGetDatabase(w http.ResponseWriter, r *request) error {
 		State      string       `json:"state"`
 		ServerUUID string       `json:"server_uuid,omitempty"`
 		SyncEpoch  string       `json:"sync_epoch,omitempty"`
+		SyncState  string       `json:"sync_state,omitempty"`
 		resyncNeeds
 	}{r.running.Name(), seq, seq, r.running.InstanceStart().UnixMicro(), compacting(r.running.DB()), 0, 0,
-		r.running.State().String(), serverUUID, epoch, needs})
+		r.running.State().String(), serverUUID, epoch, syncState, needs})
 }
 
 // handleEnsureFullCommit answers POST /{db}/_ensure_full_commit: everything acknowledged is durable already

@@ -54,6 +54,7 @@ const (
 	writes                            // guest_read_only refuses it: gateway-rest.md §5.1
 	creates                           // the database need not exist
 	replicates                        // a one-time login may stand among the subprotocols; a keyspace is 400: replication.md §2
+	syncs                             // device sync must be running: † in device-sync.md §12.4
 )
 
 // handlerFunc answers a request, or returns the error to answer with.
@@ -83,8 +84,10 @@ func (s *Server) routes() []route {
 	all = append(all, s.routesReplications()...)
 	all = append(all, s.routesResync()...)
 	all = append(all, s.routesWriteBlock()...)
+	all = append(all, s.routesDeviceSync()...)
+	all = append(all, s.routesAdminKeys()...)
 	if s.replicate != nil {
-		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates, s.handleBLIPSync})
+		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates | syncs, s.handleBLIPSync})
 	}
 	return all
 }

@@ -5,6 +5,7 @@ func (s *Server) routesAdmin() []route {
 	rows := []route{
 		{"GET HEAD", "/_ping", public | admin | metrics, needNothing, anyType, s.handlePing},
 		{"GET HEAD", "/", client, needOpen, 0, s.handleRoot},
+		{"GET HEAD", "/_app/{app}", client, needOpen, 0, s.handleAppRoot},
 		{"GET HEAD", "/_all_dbs", admin, needServerRead, 0, s.handleAllDBs},
 		{"GET", "/_backup", admin, needServerWrite, 0, s.handleBackup},
 		{"GET", "/_status", admin, needServerRead, 0, s.handleStatus},
@@ -13,7 +14,7 @@ func (s *Server) routesAdmin() []route {
 		{"PUT", "/{db}/", admin, needServerWrite, anyState | creates, s.handleCreateDatabase},
 		{"PUT", "/{db}/", public, needOpen, anyState | creates, s.handlePublicCreate},
 		{"DELETE", "/{db}/", admin, needServerWrite, anyState, s.handleDeleteDatabase},
-		{"POST", "/{db}/_ensure_full_commit", client, needLogin, 0, s.handleEnsureFullCommit},
+		{"POST", "/{db}/_ensure_full_commit", client, needLogin, syncs, s.handleEnsureFullCommit},
 		{"GET POST", "/{db}/_index_init", admin, needDatabase, anyState, s.handleIndexInit},
 		{"POST", "/{db}/_flush", admin, needDatabase, anyState, s.handleFlush},
 		{"GET POST", "/{db}/_compact", admin, needDatabase, 0, s.handleCompact},

@@ -65,8 +65,11 @@ func (s *Server) guard(w *response, r *request, table *router) (err error) {
 // the handler.
 func (s *Server) steps(w *response, r *request, table *router) error {
 	s.setServerHeader(w.Header(), r)
-	var err error
-	if r.resource, r.vars = table.find(rawPath(r.Request)); r.resource != nil {
+	path, err := s.pathOf(r)
+	if err != nil {
+		return err
+	}
+	if r.resource, r.vars = table.find(path); r.resource != nil {
 		r.route = r.resource.routes[r.Method]
 		err = s.findDatabase(r)
 	}
@@ -94,6 +97,15 @@ func (s *Server) steps(w *response, r *request, table *router) error {
 	}
 	if r.q, err = parseQuery(r.URL.RawQuery); err != nil {
 		return err
+	}
+	if r.route.has(syncs) && r.running != nil {
+		if err := r.gate(); err != nil {
+			if s.refuseUpgrade(w, r, err) {
+				s.logFailure(r, errorStatus(err), err)
+				return nil
+			}
+			return err
+		}
 	}
 	if !r.route.has(anyType) {
 		if err := accepts(r.Header).checkJSON(); err != nil {

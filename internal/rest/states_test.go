@@ -27,6 +27,10 @@ var everyState = map[listener]string{
 		POST /{db}/_online, POST /{db}/_offline
 		GET /{db}/_resync, POST /{db}/_resync, GET /{ks}/resync, POST /{ks}/resync
 		GET /{db}/_index_init, POST /{db}/_index_init
+		GET /{db}/_device_sync, POST /{db}/_device_sync, GET /{db}/_device_sync/sessions, GET /{db}/_device_sync/clients
+		POST /{db}/_device_sync/reset_client, POST /{db}/_device_sync/reset_all, POST /{db}/_device_sync/trim
+		GET /{db}/_device_sync/quarantine, GET /{db}/_device_sync/quarantine/{id}, DELETE /{db}/_device_sync/quarantine/{id}
+		POST /{db}/_device_sync/quarantine/{id}/restore
 		PUT /{db}/, GET /{db}/_config/audit, PUT /{db}/_config/audit, POST /{db}/_config/audit
 		POST /{db}/_flush`,
 }

@@ -96,6 +96,7 @@ func (s *Server) snapshot() telemetry.Snapshot {
 	for _, db := range s.gateway.Databases() {
 		snap.Databases = append(snap.Databases, databaseFigures(db))
 		snap.Own = append(snap.Own, ownFigures(db)...)
+		snap.Own = append(snap.Own, s.syncFigures(db)...)
 	}
 	snap.Own = append(snap.Own, telemetry.Own{Name: "feeds", Help: "Open changes feeds and replications.", Value: float64(s.feeds.count())})
 	if s.deps.StoreStats != nil {

@@ -26,7 +26,7 @@ import (
 var policy = map[listener]string{
 	public: `
 		nobody  GET /_ping, HEAD /_ping
-		open    GET /, HEAD /
+		open    GET /, HEAD /, GET /_app/{app}, HEAD /_app/{app}
 		open    PUT /{db}/
 		open    GET /{db}/_session, HEAD /{db}/_session, POST /{db}/_session
 		login   DELETE /{db}/_session
@@ -43,11 +43,13 @@ var policy = map[listener]string{
 		write   PUT /{ks}/_design/{ddoc}, DELETE /{ks}/_design/{ddoc}
 		write   POST /{ks}/_bulk_docs
 		login   POST /{ks}/_bulk_get, POST /{ks}/_revs_diff
+		login   GET /{ks}/_sync
+		write   POST /{ks}/_sync/unsynced
 		login   GET /{ks}/_all_docs, HEAD /{ks}/_all_docs, POST /{ks}/_all_docs
 		login   GET /{ks}/_changes, HEAD /{ks}/_changes, POST /{ks}/_changes`,
 	admin: `
 		nobody  GET /_ping, HEAD /_ping
-		open    GET /, HEAD /
+		open    GET /, HEAD /, GET /_app/{app}, HEAD /_app/{app}
 		read    GET /_all_dbs, HEAD /_all_dbs, GET /_status
 		all     PUT /{db}/, DELETE /{db}/
 		db      GET /{db}/, HEAD /{db}/
@@ -56,6 +58,11 @@ var policy = map[listener]string{
 		db      POST /{db}/_offline, POST /{db}/_online, GET /{db}/_resync, POST /{db}/_resync
 		db      GET /{ks}/resync, HEAD /{ks}/resync, POST /{ks}/resync, PUT /{ks}/resync, DELETE /{ks}/resync
 		db      GET /{db}/_write_block, PUT /{db}/_write_block
+		db      GET /{db}/_device_sync, POST /{db}/_device_sync, GET /{db}/_device_sync/sessions, GET /{db}/_device_sync/clients
+		db      POST /{db}/_device_sync/reset_client, POST /{db}/_device_sync/reset_all, POST /{db}/_device_sync/trim
+		db      GET /{db}/_device_sync/quarantine, GET /{db}/_device_sync/quarantine/{id}, DELETE /{db}/_device_sync/quarantine/{id}
+		db      POST /{db}/_device_sync/quarantine/{id}/restore
+		db      GET /{ks}/_sync, POST /{ks}/_sync/unsynced, GET /{ks}/_channels
 		db      GET /{db}/_blipsync
 		db      GET /{db}/_config, PUT /{db}/_config, POST /{db}/_config
 		db      GET /{ks}/_config/sync, PUT /{ks}/_config/sync, DELETE /{ks}/_config/sync
@@ -90,8 +97,10 @@ var policy = map[listener]string{
 		db      PUT /{db}/_replicationstatus/{id}/{action}, POST /{db}/_replicationstatus/{id}/{action}
 		db      GET /{db}/_config/audit, PUT /{db}/_config/audit, POST /{db}/_config/audit
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
-		read    GET /_config, GET /_logging, GET /_cluster_info, GET /_sgcollect_info
+		read    GET /_config, GET /_logging, GET /_log, GET /_cluster_info, GET /_sgcollect_info
 		all     PUT /_config, PUT /_logging, POST /_logging, POST /_post_upgrade, GET /_backup
+		all     POST /_admin_api_keys, DELETE /_admin_api_keys/{id}
+		read    GET /_admin_api_keys
 		all     POST /_sgcollect_info, DELETE /_sgcollect_info
 		all     POST /_profile, POST /_profile/{name}, POST /_heap
 		all     GET /_debug/pprof, POST /_debug/pprof, GET /_debug/pprof/{name...}, POST /_debug/pprof/{name...}`,

@@ -134,7 +134,7 @@ func TestWebSocketFeed(t *testing.T) {
 		}
 		c.send(0x81, "idle talk") // is read over
 		go func() { _ = r.gateway.TakeOffline(t.Context(), "db") }()
-		c.closed(1001, "the feed has ended")
+		c.closed(4001, "the feed has ended")
 		synctest.Wait()
 		if n := r.server.feeds.count(); n != 0 {
 			t.Errorf("%d feeds are still counted", n)
@@ -148,11 +148,11 @@ func TestWebSocketOptions(t *testing.T) {
 		r.put("b", `{}`)
 		c := openWebSocket(t, dial(), "/db/_changes?feed=websocket", `{"since":"1","limit":1}`)
 		c.message("[" + entry(2, "b") + "]")
-		c.closed(1001, "the feed has ended")
+		c.closed(4001, "the feed has ended")
 		c = openWebSocket(t, dial(), "/db/_changes?feed=websocket", `{"filter":"_doc_ids","doc_ids":["b"],"include_docs":true,"timeout":2000}`)
 		c.message(`[{"seq":2,"id":"b","changes":[{"rev":"` + emptyRev + `"}],"doc":{"_id":"b","_rev":"` + emptyRev + `"}}]`)
 		c.message("[]")
-		c.closed(1001, "the feed has ended") // after two seconds of the bubble's time
+		c.closed(4001, "the feed has ended") // after two seconds of the bubble's time
 		// In fragments, with a ping between.
 		c = openWebSocket(t, dial(), "/db/_changes?feed=websocket", "")
 		c.send(0x01, `{"si`)

@@ -30,6 +30,10 @@ import (
 //	KindSequence   –                                  the last sequence of the space (engine)
 //	KindEvent      seq                                principal whose own record changed at seq (access)
 //	KindNextMark   run, principal name                as KindInvalid, by what a run of resync builds (access)
+//	KindGuard      doc id                             revisions of a purged document (database)
+//	KindClient     checkpoint id                      client record of device sync (database)
+//	KindRetired    salted hash of a checkpoint id     where a client was last, whose record is gone (database)
+//	KindQuarantine time (8 bytes, unix ms), number    a body that was taken and not made current (database)
 //
 // The collection of KindDoc, KindChannel and KindGrant is a physical number (see Routing).
 //
@@ -45,6 +49,7 @@ const (
 	KindBody      Kind = 0x11
 	KindChannel   Kind = 0x12
 	KindLocal     Kind = 0x13
+	KindGuard     Kind = 0x14
 	KindPrincipal Kind = 0x20
 	KindGrant     Kind = 0x21
 	KindInvalid   Kind = 0x22
@@ -55,6 +60,10 @@ const (
 	KindBlobRef   Kind = 0x31
 	KindBlobChunk Kind = 0x32
 	KindExpiry    Kind = 0x40
+
+	KindClient     Kind = 0x50
+	KindRetired    Kind = 0x51
+	KindQuarantine Kind = 0x52
 )
 
 // Collection numbers a collection inside its space. 0 is the default one (_default._default); the others

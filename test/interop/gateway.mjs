@@ -1,12 +1,13 @@
 // Starts a real gateway for a test file: the binary in $TIDEGATE_BIN (../../bin/tidegate by default), an empty
 // data directory, free ports. Everything is gone when the test file ends. A test may kill it and start it again on the same data
 // and ports.
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 
 export const PASSWORD = 'interop-password'
 
@@ -47,6 +48,14 @@ export async function startGateway () {
       child = launch(addresses)
       await listening(child, log)
     },
+    // backup writes one to a file; restore puts it in the place of the data of a gateway that has ended.
+    backup: file => run(bin, 'backup', file, '--admin', gateway.admin),
+    async restore (file) {
+      rmSync(data, { recursive: true })
+      await run(bin, 'restore', file, '--data', data)
+    },
+    // age has a gateway that has ended believe that the sequence (its last one, if none is given) was the last one days ago.
+    age: (db, days, seq = 0) => run('go', 'run', './aged', '-data', data, '-db', db, '-days', String(days), '-seq', String(seq)),
     async stop () {
       await ended('SIGTERM')
       rmSync(data, { recursive: true, force: true })
@@ -59,6 +68,12 @@ export async function startGateway () {
     await exit
   }
   return gateway
+}
+
+// run runs a command in this folder and resolves with what it printed.
+async function run (command, ...args) {
+  const { stdout } = await promisify(execFile)(command, args, { cwd: fileURLToPath(new URL('.', import.meta.url)) })
+  return stdout
 }
 
 // listening waits for the three "listening" lines of the log.

@@ -8,7 +8,8 @@ const PouchDB = require('pouchdb')
 PouchDB.plugin(require('pouchdb-adapter-memory'))
 
 export const local = () => new PouchDB(`local-${randomUUID()}`, { adapter: 'memory' })
-export const remote = url => new PouchDB(url, { skip_setup: false })
+// remote may have its requests made by a fetch of the test's.
+export const remote = (url, fetch) => new PouchDB(url, { skip_setup: false, ...(fetch && { fetch }) })
 
 // snapshot reads everything a replica knows: each document with its winner, conflicts and attachments.
 export async function snapshot (db, { attachments = false } = {}) {

@@ -1,0 +1,22 @@
+package appservices
+
+import (
+	"context"
+
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// Interrupt makes a stored deployment one that was begun and not ended, for a number of days that clients may be away.
+func Interrupt(ctx context.Context, st store.Store, appID, id string, days int) error {
+	d, err := readRow[deployment](ctx, st, rowKey(rowDeployment, appID, id))
+	if err != nil {
+		return err
+	}
+	d.Status, d.Error = statusPending, ""
+	d.Next.Config.ClientMaxOfflineDays = &days
+	w, err := putRow(d, rowDeployment, appID, id)
+	if err != nil {
+		return err
+	}
+	return st.Update(ctx, func(tx store.Tx) error { return tx.Put(w.key, w.value) })
+}
