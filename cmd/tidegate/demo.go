@@ -132,6 +132,7 @@ tidegate is up, with the countries of the world in the database %[1]q.
 
   public API   %[2]s   users: ada (sees Europe), kwame (sees Africa and landlocked countries)
   admin API    %[3]s   no login from this machine
+  console      %[3]s/_console/   "tidegate admin apikey create" makes a login
 
 Try, in another terminal:
 
