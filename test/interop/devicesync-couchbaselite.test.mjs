@@ -3,14 +3,11 @@
 import { test, before, after, describe } from 'node:test'
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { startGateway, PASSWORD } from './gateway.mjs'
 import { startClient } from './cbl.mjs'
-import { deviceSync } from './devicesync.mjs'
+import { deviceSync, poll } from './devicesync.mjs'
 import { startWire } from './wire.mjs'
-import { makeDatabase, walk, agree } from './walkthrough.mjs'
+import { makeDatabase, walk, agree, revisions } from './walkthrough.mjs'
 
 let gateway
 let client
@@ -250,22 +247,16 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     await x.db.putMany({ prefix: 'old', count: 50, bytes: 10, body: { channels: ['one'] } })
     await x.sync()
     await y.sync()
-    const scratch = mkdtempSync(join(tmpdir(), 'tidegate-backup-'))
-    try {
-      await gateway.backup(join(scratch, 'backup'))
+    await gateway.loses(async () => {
       // The lost tail: an edit, a deletion and a new document of a device, and one document that was written on the server.
       await x.patch('old000001', { late: 1 })
       await x.remove('old000002')
       await x.put('late', { channels: ['one'] })
+      await x.db.attach('late', 'pic', 7, 50_000, 'image/png')
       await x.sync()
       await gateway.admin_('PUT', '/restored/server', { channels: ['one'], late: 1 })
       await y.sync()
-      await gateway.kill()
-      await gateway.restore(join(scratch, 'backup'))
-      await gateway.restart()
-    } finally {
-      rmSync(scratch, { recursive: true })
-    }
+    })
     await sync.login()
     await gateway.admin_('GET', '/restored/late', undefined, [404])
     await gateway.admin_('GET', '/restored/server', undefined, [404])
@@ -276,9 +267,41 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     assert.equal((await gateway.admin_('GET', '/restored/server')).late, 1)
     for (const device of [x, y]) await agree(gateway, 'restored', device)
     assert.equal(await x.db.count(), 51)
-    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done'])
+    const fresh = await Device.open('restored-fresh', 'restored')
+    await fresh.sync()
+    assert.equal((await fresh.db.blob('late', 'pic')).sha256, (await x.db.blob('late', 'pic')).sha256)
+    // So has the new one: the restored gateway cannot know whether it was there in the time that was lost.
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done', 'done'])
     // And it stays so.
     for (const device of [x, y]) assert.deepEqual(await device.sync(), { pushed: [], pulled: [] })
+  })
+
+  test('D36 a client that is cut off while it brings back what was lost brings back the rest later', async () => {
+    const documents = 1500
+    await makeDatabase(gateway, 'cutoff')
+    const sync = await deviceSync(gateway, 'cutoff')
+    const device = await Device.open('cutoff', 'cutoff', live)
+    const { db, replicator } = device
+    const settled = () => db.until(async () => replicator.status?.activity === 'idle' && (await replicator.pending()).length === 0, 'all is pushed')
+    await replicator.start()
+    await gateway.loses(async () => {
+      await db.putMany({ prefix: 'late', count: documents, bytes: 500, body: { channels: ['one'] } })
+      await settled()
+      await replicator.stop()
+    })
+    await replicator.start()
+    const count = async () => Object.keys(await revisions(gateway, 'cutoff')).length
+    await poll(count, 'the first documents are back')
+    await gateway.kill()
+    await gateway.restart()
+    assert.ok(await count() < documents, 'cut off in the middle')
+    await poll(async () => await count() === documents, 'all are back')
+    await sync.login()
+    assert.equal((await sync.clients())[0].reset, 'running')
+    await settled()
+    await replicator.stop()
+    await poll(async () => (await sync.clients())[0].reset === 'done', 'its end was noted')
+    await agree(gateway, 'cutoff', device)
   })
 
   test('D26 and walk-through 10: away longer than the limit; the others do not notice', async () => {
