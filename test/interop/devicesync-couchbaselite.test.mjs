@@ -186,6 +186,29 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     assert.match(message, /^sync_terminated/, 'the status line says why')
   })
 
+  test('D31 a replicator that only pushes: what it can push arrives, and of a conflict it tells', async () => {
+    await makeDatabase(gateway, 'push')
+    const sync = await deviceSync(gateway, 'push')
+    const device = await Device.open('push', 'push', { type: 'push' })
+    for (const id of ['A', 'B', 'C']) await device.put(id, { channels: ['one'], v: 0 })
+    await device.sync()
+    for (const id of ['A', 'B']) await device.patch(id, { device: 1 })
+    await device.put('F', { channels: ['one'] })
+    const before = await revisions(gateway, 'push')
+    await sync.again({}, async () => {
+      const doc = await gateway.admin_('GET', '/push/B')
+      await gateway.admin_('PUT', '/push/B', { ...doc, server: 1 })
+    })
+    await device.sync()
+    assert.deepEqual([...new Set(device.replicator.errors.map(({ doc, error }) => `${doc} ${error.domain} ${error.code}`))], ['B HTTP 409'])
+    const after = await revisions(gateway, 'push')
+    assert.equal(after.C, before.C)
+    assert.ok(after.F)
+    assert.equal((await gateway.admin_('GET', '/push/A')).device, 1)
+    const { server, device: none } = await gateway.admin_('GET', '/push/B')
+    assert.deepEqual([server, none], [1, undefined])
+  })
+
   test('D35 force_reset: one client resets, with all of the walk-throughs, and no other', async () => {
     await makeDatabase(gateway, 'forced')
     const sync = await deviceSync(gateway, 'forced')
@@ -341,10 +364,10 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     wire.rate = 100
     await device.replicator.start()
     // It writes a checkpoint every few seconds.
-    await device.db.until(() => {
-      const { requests, answered } = wire.upgraded().at(-1) ?? { requests: [] }
-      return requests.some(({ Profile, number }) => Profile === 'setCheckpoint' && answered.has(number))
-    }, 'a checkpoint in the middle')
+    await poll(async () => (await sync.clients()).some(({ last_since: since }) => Number(since.split(':')[1]) > 100), 'a checkpoint in the middle')
+    const { requests, answered } = wire.upgraded().at(-1)
+    const told = () => requests.every(({ Profile, number }) => Profile !== 'setCheckpoint' || answered.has(number))
+    await poll(async () => await sync.lifecycle() && told(), 'the checkpoint is answered')
     await device.replicator.stop()
     wire.rate = Infinity
     const half = await device.db.count()

@@ -57,8 +57,10 @@ export async function walk (gateway, name, device, cause) {
     await gateway.createUser(name, 'ann', ['one'])
   })
 
+  // What a conflict was resolved to is pushed by the run after it. The last run moves nothing.
   const runs = []
-  for (let i = 0; i < 3; i++) runs.push(await device.sync())
+  do runs.push(await device.sync()); while (runs.at(-1).pushed.length + runs.at(-1).pulled.length > 0 && runs.length < 8)
+  assert.deepEqual(runs.at(-1), { pushed: [], pulled: [] }, 'the device settles')
   const after = await revisions(gateway, name)
   const moved = [...runs.flatMap(({ pulled }) => pulled)]
   // 2: no body of what is the same on both sides travels, and none becomes a revision.
@@ -75,8 +77,6 @@ export async function walk (gateway, name, device, cause) {
   // 8 and 9: what is new arrives, also under the name of what is long gone.
   assert.equal((await gateway.admin_('GET', `/${name}/F`)).v, 'new')
   assert.equal((await gateway.admin_('GET', `/${name}/G`)).v, 'new')
-  // The last run moved nothing.
-  assert.deepEqual([runs[2].pushed, runs[2].pulled], [[], []], 'the device had settled')
   return { runs, before, after }
 }
 
