@@ -101,6 +101,7 @@ func newSite(t testing.TB) *site {
 	s.newConsole()
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {
+		s.console.Close()
 		s.stop()
 		if err := g.Close(context.Background()); err != nil {
 			t.Error("close gateway:", err)
