@@ -114,9 +114,9 @@ func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	s.doApps("PATCH", ids.path()+"/deploy/config", `{"ui_drafts_disabled":true}`)
 	s.doApps("PATCH", ids.config(), `{"flexible_sync":{"client_max_offline_days":30}}`)
 	b.open(ids.path() + "/sync")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	s.do("PUT", "/other/_config?allow_destructive_changes=true", `{"scopes":{"s":{"collections":{"a":{}}}}}`)
-	b.waitText("[data-testid=sync-state]", "Error") // by itself
+	b.waitState("Error") // by itself
 	b.waitText("[data-testid=sync-error]", "have been dropped: s.b")
 	b.waitText("[data-testid=must-terminate]", "Terminate sync, then enable it again")
 	b.waitHidden("[data-testid=pause-sync]")
@@ -145,7 +145,7 @@ func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	b.fill("[name=secret]", "correct horse")
 	b.click("[data-testid=login]")
 	b.waitAt(ids.path() + "/sync")
-	b.waitText("[data-testid=sync-state]", "Error")
+	b.waitState("Error")
 
 	b.open("/groups/" + ids.group + "/apps/000000000000000000000000/sync")
 	b.waitText("[data-testid=error-page]", "Not found")
@@ -164,7 +164,7 @@ func TestBrowserSyncForReaders(t *testing.T) {
 	b := newBrowser(t, s)
 	b.loginAs("reader", "only looking")
 	b.open("/db/world/sync")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	for _, id := range []string{"pause-sync", "terminate-sync", "reset-all", "trim"} {
 		if eval[bool](b, `!!document.querySelector("[data-testid=`+id+`]")`) {
 			t.Errorf("a reader has the button %s", id)
