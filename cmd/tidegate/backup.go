@@ -200,15 +200,15 @@ func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) e
 		return err
 	}
 	return intoStore(ctx, storeURL(*url, getenv), *schema, *data, std, func(e *engine) error {
-		h, sum, err := archive.Restore(ctx, in, e.Store, e.blobs, view.told)
-		view.end()
-		if err != nil {
+		marked := 0
+		h, sum, err := archive.Restore(ctx, in, e.Store, e.blobs, view.told, func(ctx context.Context) (err error) {
+			marked, err = gateway.MarkRestored(ctx, e.Store, *asNew)
 			return err
-		}
-		fmt.Fprintf(std.out, "restored the backup of %s: %s; read back and compared\n", h.Created.Format(time.RFC3339), describe(sum))
-		n, err := gateway.MarkRestored(ctx, e.Store, *asNew)
+		})
+		view.end()
 		if err == nil {
-			fmt.Fprintf(std.out, "a new sync epoch has begun in %d databases: every client starts again\n", n)
+			fmt.Fprintf(std.out, "restored the backup of %s: %s; read back and compared\n", h.Created.Format(time.RFC3339), describe(sum))
+			fmt.Fprintf(std.out, "a new sync epoch has begun in %d databases: every client starts again\n", marked)
 		}
 		return err
 	})

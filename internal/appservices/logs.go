@@ -96,9 +96,9 @@ func (s *Server) entry(a *app, e LogEntry) LogEntry {
 	return e
 }
 
-// note logs a request that changed something, or failed.
+// note logs a request that changed something, or failed. Who asked for something and left before the answer is no failure.
 func (c *call) note(status int, err error) {
-	if c.app == nil || c.who.UserID == "" || c.Method == http.MethodGet && err == nil {
+	if c.app == nil || c.who.UserID == "" || c.Method == http.MethodGet && (err == nil || c.Context().Err() != nil) {
 		return
 	}
 	e := LogEntry{

@@ -73,7 +73,7 @@ var reserved = []struct {
 	tests   bool // tests anywhere may import it as well
 	why     string
 }{
-	{module + "/internal/store/pebblestore", []string{"cmd/tidegate", "internal/testkit"}, true, "only the command chooses the store"},
+	{module + "/internal/store/pebblestore", []string{"cmd/tidegate", "internal/testkit", "test/interop/aged"}, true, "only the command chooses the store"},
 	{module + "/internal/store/pgstore", []string{"cmd/tidegate", "internal/testkit"}, true, "only the command chooses the store"},
 	{"github.com/cockroachdb/pebble", []string{"internal/store/pebblestore"}, false, "an engine stays behind the store contract"},
 	{"github.com/cockroachdb/pebble/v2/vfs", []string{"internal/store/pebblestore", "internal/store/blob", "internal/testkit"}, true,

@@ -6,8 +6,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/tidegate/tidegate/internal/gateway"
 )
 
 func TestBrowserClientsAndSessions(t *testing.T) {
@@ -110,14 +108,16 @@ func TestBrowserD38QuarantineRestore(t *testing.T) {
 
 func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	t.Parallel()
-	s, b, ids := syncSite(t, false)
-	running, err := s.gateway.Database("todo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	failSync(t, running)
-	b.waitText("[data-testid=sync-state]", "Error") // by itself
-	b.waitText("[data-testid=sync-error]", "the source has lost its history")
+	s, b, _ := syncSite(t, false)
+	s.do("PUT", "/other/", `{"scopes":{"s":{"collections":{"a":{},"b":{}}}}}`)
+	ids := s.app("other")
+	s.doApps("PATCH", ids.path()+"/deploy/config", `{"ui_drafts_disabled":true}`)
+	s.doApps("PATCH", ids.config(), `{"flexible_sync":{"client_max_offline_days":30}}`)
+	b.open(ids.path() + "/sync")
+	b.waitState("Sync on")
+	s.do("PUT", "/other/_config?allow_destructive_changes=true", `{"scopes":{"s":{"collections":{"a":{}}}}}`)
+	b.waitState("Error") // by itself
+	b.waitText("[data-testid=sync-error]", "have been dropped: s.b")
 	b.waitText("[data-testid=must-terminate]", "Terminate sync, then enable it again")
 	b.waitHidden("[data-testid=pause-sync]")
 	b.waitHidden("[data-testid=trim]")
@@ -145,7 +145,7 @@ func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	b.fill("[name=secret]", "correct horse")
 	b.click("[data-testid=login]")
 	b.waitAt(ids.path() + "/sync")
-	b.waitText("[data-testid=sync-state]", "Error")
+	b.waitState("Error")
 
 	b.open("/groups/" + ids.group + "/apps/000000000000000000000000/sync")
 	b.waitText("[data-testid=error-page]", "Not found")
@@ -156,13 +156,6 @@ func TestBrowserSyncFailsSessionAndServerGo(t *testing.T) {
 	b.shoot("sync-log")
 }
 
-func failSync(t *testing.T, r *gateway.Running) {
-	t.Helper()
-	if err := r.DeviceSync().Fail(t.Context(), "TranslatorFatalError-ChangeStreamHistoryLost", "the source has lost its history"); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestBrowserSyncForReaders(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -171,7 +164,7 @@ func TestBrowserSyncForReaders(t *testing.T) {
 	b := newBrowser(t, s)
 	b.loginAs("reader", "only looking")
 	b.open("/db/world/sync")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	for _, id := range []string{"pause-sync", "terminate-sync", "reset-all", "trim"} {
 		if eval[bool](b, `!!document.querySelector("[data-testid=`+id+`]")`) {
 			t.Errorf("a reader has the button %s", id)

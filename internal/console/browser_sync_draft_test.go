@@ -16,7 +16,7 @@ func TestBrowserD19DraftBannerAndDeploy(t *testing.T) {
 	// Nothing has happened yet: the live state stands beside the drafted one.
 	b.waitVisible("[data-testid=draft-banner]")
 	b.waitText("[data-testid=draft-banner]", "Nothing has happened yet")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	b.waitText("[data-testid=drafted-state]", "Paused")
 	if got := s.liveState(ids); got != "enabled" {
 		t.Fatalf("a draft has changed what is live: %q", got)
@@ -39,7 +39,7 @@ func TestBrowserD19DraftBannerAndDeploy(t *testing.T) {
 	b.click("[data-testid=review-draft]")
 	b.set("#draft-review [name=name]", "maintenance of the cluster")
 	b.click("[data-testid=deploy-draft]")
-	b.waitText("[data-testid=sync-state]", "Paused")
+	b.waitState("Paused")
 	b.waitHidden("[data-testid=draft-banner]")
 	if got := s.liveState(ids); got != "disabled" {
 		t.Fatalf("state after the deployment: %q", got)
@@ -69,7 +69,7 @@ func TestBrowserD19DraftBannerAndDeploy(t *testing.T) {
 	b.open(ids.path() + "/sync")
 	b.click("[data-testid=enable-sync]")
 	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	b.click("[data-dismiss]")
 	b.open(ids.path() + "/deploy")
 	b.click("[data-testid=enable-drafts]")
@@ -108,18 +108,17 @@ func TestBrowserD19TerminationInADraft(t *testing.T) {
 	b.click("[data-testid=terminate-now]")
 	b.fill("[data-testid=terminate-now-text]", "Terminate Sync")
 	b.click("[data-testid=terminate-now-confirm]")
-	b.waitText("[data-testid=sync-state]", "Terminated")
+	b.waitState("Terminated")
 	b.waitVisible("[data-testid=enable-guide]")
 
 	// Enabling goes through a draft, too.
 	b.fill("[data-testid=enable-database]", "todo")
-	b.click("[data-testid=enable-guide] [data-testid=enable-sync]")
-	b.click("[data-testid=enable-confirm]")
+	b.enableGuided()
 	b.waitText("[data-testid=drafted-state]", "Sync on")
 	b.waitHidden("[data-testid=enable-guide]")
 	b.click("[data-testid=review-draft]")
 	b.click("[data-testid=deploy-draft]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	b.waitHidden("[data-testid=draft-banner]")
 }
 
@@ -233,15 +232,14 @@ func TestBrowserPartitionMode(t *testing.T) {
 	b.click("[data-testid=enable-guide] [data-testid=enable-sync]")
 	b.waitText("[data-testid=problem]", "Partition key")
 	b.fill("[name=partition_key]", "owner")
-	b.click("[data-testid=enable-guide] [data-testid=enable-sync]")
-	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.enableGuided()
+	b.waitState("Sync on")
 	b.click("[data-testid=pause-sync]")
 	b.click("[data-testid=pause-confirm]")
-	b.waitText("[data-testid=sync-state]", "Paused")
+	b.waitState("Paused")
 	b.click("[data-testid=enable-sync]")
 	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	if cfg := s.doApps("GET", ids.config(), ""); !strings.Contains(cfg, `"key":"owner"`) {
 		t.Errorf("the configuration is %s", cfg)
 	}

@@ -61,6 +61,21 @@ func (b *window) postText(path, form string) string {
 	return eval[string](b, fmt.Sprintf(`fetch("/_console%s", {method: "POST", body: new URLSearchParams(%q + "&csrf=" + encodeURIComponent(document.body.dataset.csrf))}).then((r) => r.text())`, path, form))
 }
 
+// waitState waits until the Device Sync page shows a state, and has drawn the buttons that belong to it.
+func (b *window) waitState(state string) {
+	b.t.Helper()
+	b.waitText("[data-testid=sync-state]", state)
+	b.until(`document.documentElement.dataset.connected && document.querySelector("#panel").dataset.drawn == document.querySelector("#panel").parentElement.dataset.version`)
+}
+
+// enableGuided goes from the filled-in guide through its review.
+func (b *window) enableGuided() {
+	b.t.Helper()
+	b.click("[data-testid=enable-guide] [data-testid=enable-sync]")
+	b.waitVisible("[data-testid=enable-review]")
+	b.click("[data-testid=enable-review] [data-testid=enable-confirm]")
+}
+
 // clearToasts takes messages away, which would cover a part of a picture.
 func (b *window) clearToasts() {
 	b.t.Helper()

@@ -85,7 +85,7 @@ func (s *site) liveState(i appIDs) string {
 func TestBrowserD17PauseSync(t *testing.T) {
 	t.Parallel()
 	s, b, ids := syncSite(t, false)
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	b.shoot("sync-enabled")
 
 	// Cancel changes nothing.
@@ -108,7 +108,7 @@ func TestBrowserD17PauseSync(t *testing.T) {
 	b.press(kb.Tab)
 	b.waitFocus("[data-testid=pause-confirm]")
 	b.press(kb.Enter)
-	b.waitText("[data-testid=sync-state]", "Paused")
+	b.waitState("Paused")
 	b.waitText(".toast", "Device sync is paused")
 	b.waitText("[data-testid=resume-deadline]", "can be resumed until")
 	b.waitText(".facts", "by admin")
@@ -124,7 +124,7 @@ func TestBrowserD20ResumeWithoutConfiguration(t *testing.T) {
 	s, b, ids := syncSite(t, false)
 	before := s.doApps("GET", ids.config(), "")
 	s.doApps("PATCH", ids.config(), `{"flexible_sync":{"state":"disabled"}}`)
-	b.waitText("[data-testid=sync-state]", "Paused") // by itself
+	b.waitState("Paused") // by itself
 	b.waitHidden("[data-testid=enable-guide]")
 	b.click("[data-testid=enable-sync]")
 	b.waitVisible("[data-testid=enable-confirm]")
@@ -132,7 +132,7 @@ func TestBrowserD20ResumeWithoutConfiguration(t *testing.T) {
 	b.waitHidden("[data-testid=enable-confirm]")
 	b.click("[data-testid=enable-sync]")
 	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.waitState("Sync on")
 	after := s.doApps("GET", ids.config(), "")
 	strip := func(text string) string {
 		var v map[string]map[string]any
@@ -186,7 +186,7 @@ func TestBrowserD18TerminateNeedsTheTypedText(t *testing.T) {
 	b.press(kb.Tab)
 	b.waitFocus("[data-testid=terminate-confirm]")
 	b.press(kb.Enter)
-	b.waitText("[data-testid=sync-state]", "Terminated")
+	b.waitState("Terminated")
 	b.waitVisible("[data-testid=enable-guide]")
 	if got := s.liveState(ids); got != "" {
 		t.Fatalf("state after terminating: %q", got)
@@ -216,7 +216,7 @@ func TestBrowserD20GuideAfterTermination(t *testing.T) {
 	b.waitText("[data-testid=recommendations]", "No schema")
 	b.waitText("[data-testid=recommendations]", "No TLS")
 	b.shoot("sync-enable-review")
-	b.click("[data-testid=enable-confirm]")
+	b.click("[data-testid=enable-review] [data-testid=enable-confirm]")
 	b.waitText("[data-testid=problem]", "this app is that of the database") // refused, and what was typed is still there
 	if got := eval[string](b, `document.querySelector("[data-testid=history-hours]").value`); got != "12" {
 		t.Errorf("what was typed is lost: %q", got)
@@ -228,10 +228,8 @@ func TestBrowserD20GuideAfterTermination(t *testing.T) {
 	b.click("[data-testid=enable-back]")
 	b.waitVisible("[data-testid=enable-guide]")
 	b.fill("[data-testid=history-hours]", "72")
-	b.click("[data-testid=enable-guide] [data-testid=enable-sync]")
-	b.waitVisible("[data-testid=enable-review]")
-	b.click("[data-testid=enable-confirm]")
-	b.waitText("[data-testid=sync-state]", "Sync on")
+	b.enableGuided()
+	b.waitState("Sync on")
 	b.waitText(".toast", "Device sync is enabled")
 	b.waitText("[data-key=epoch]", "1")
 	var cfg struct {

@@ -135,10 +135,22 @@ func (b *window) loginAs(name, secret string) {
 	b.waitFor("[data-testid=logout]")
 }
 
-// click clicks what a selector finds, once it is visible. Buttons that open menus need no visibility of what is in them.
+// click clicks what a selector finds, once it is visible. A page that comes in between puts another element of that kind in
+// its place: then that is clicked.
 func (b *window) click(selector string) {
 	b.t.Helper()
-	b.run("click "+selector, chromedp.WaitReady(chromedp.CSS(selector)), chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+	ctx, cancel := context.WithTimeout(b.ctx, stepTimeout)
+	defer cancel()
+	found := chromedp.CSS(selector)
+	for {
+		err := chromedp.Do(ctx, chromedp.WaitReady(found), chromedp.ScrollIntoView(found), chromedp.Click(found))
+		switch {
+		case err == nil:
+			return
+		case ctx.Err() != nil || !strings.Contains(err.Error(), "Could not find node"):
+			b.t.Fatalf("click %s: %v\non the page: %s", selector, err, b.page())
+		}
+	}
 }
 
 // fill replaces what is in a box by text, typed.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/appservices"
 	"github.com/tidegate/tidegate/internal/config"
@@ -62,7 +64,8 @@ func (c *clock) forward(d time.Duration) {
 // "worlds" may do everything in the database "world" and nothing else.
 func newSite(t testing.TB) *site {
 	t.Helper()
-	st, err := pebblestore.OpenMem()
+	// Large tables in memory: with the race detector the engine is slow at reading those that it has written out.
+	st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MemTableBytes: 64 << 20, MinFreeBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +101,7 @@ func newSite(t testing.TB) *site {
 	s.newConsole()
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {
+		s.console.Close()
 		s.stop()
 		if err := g.Close(context.Background()); err != nil {
 			t.Error("close gateway:", err)

@@ -90,7 +90,8 @@ func (c *Console) login(rq *request) error {
 	}
 	who, err := c.o.Logins.Login(rq.Context(), v.Name, rq.PostFormValue("secret"), rq.RemoteAddr)
 	if err != nil {
-		c.o.Logger.Warn("console login refused", "name", v.Name, "remote", rq.RemoteAddr, "error", err)
+		// Without the name: somebody may have typed a secret in its place.
+		c.o.Logger.Warn("console login refused", "remote", rq.RemoteAddr, "error", err)
 		v.Problem = "The login could not be checked. The server’s log says why."
 		if told, ok := errors.AsType[LoginError](err); ok {
 			v.Problem = told.Error()

@@ -16,6 +16,9 @@ import (
 // Handle.
 type ChangesOptions struct {
 	changes.Request
+	// Plain: the reader is a tool of an administrator, not a client of device sync. Its positions are plain sequences, and any position is continued
+	// from: the ledger keeps every deletion at its place (device-sync.md §12.1 is about clients).
+	Plain bool
 	// IncludeDocs fills in Change.Doc: the entry's revision, or the redacted form if the reader may not read it.
 	IncludeDocs bool
 	// Render, with IncludeDocs, makes the JSON of a document; nil: the body with _id, _rev, _deleted and
@@ -49,7 +52,7 @@ const (
 // A position that is not honoured any more (device-sync.md §12.1) is not continued from: the feed starts at nothing.
 func (h *Handle) Changes(_ context.Context, o ChangesOptions) (*Feed, error) {
 	o.Collection, o.Admin, o.Viewer = h.coll.id, h.user == nil, ""
-	if h.db.device != nil {
+	if h.db.device != nil && !o.Plain {
 		row := h.db.device.Row()
 		record := &row.Record
 		if h.user != nil && row.Config.WriteOnly(h.coll.scope, h.coll.name) {

@@ -84,6 +84,8 @@ type Fault struct {
 	Code    string    `json:"code"`
 	Message string    `json:"message"`
 	At      time.Time `json:"at"`
+	// Collections are those, as "scope.collection", whose loss it is: it is over when they are back.
+	Collections []string `json:"collections,omitempty"`
 }
 
 // Sample says which sequence was the last one at a time.

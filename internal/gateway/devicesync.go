@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,11 +113,41 @@ func (s *DeviceSync) dropped(old, cfg *config.Database) []string {
 	return gone
 }
 
-// Fail puts device sync into phase error: what it depends on is lost, and clients are refused until it is terminated (§2.3).
-func (s *DeviceSync) Fail(ctx context.Context, code, message string) error {
+// codeCollectionDropped is the code of the fault that dropping a collection is.
+const codeCollectionDropped = "CollectionDropped"
+
+// collectionsChanged follows a change of the database's config: while collections that device sync serves are dropped clients are refused,
+// until they are back or sync is terminated (§2.3, §8.7). The right to change the definition is held.
+func (s *DeviceSync) collectionsChanged(ctx context.Context, cfg *config.Database, dropped []string) error {
+	missing := slices.Clone(dropped)
+	rec := s.live.Row().Record
+	failed := rec.Phase == devicesync.Faulty && rec.Error != nil && rec.Error.Code == codeCollectionDropped
+	if failed {
+		is := syncSources(cfg)
+		for _, key := range rec.Error.Collections {
+			if _, back := is[key]; !back {
+				missing = append(missing, key)
+			}
+		}
+	}
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
+	switch {
+	case failed && len(missing) == 0:
+		return s.mend(ctx)
+	case len(missing) == 0 || failed && slices.Equal(missing, rec.Error.Collections):
+		return nil
+	default:
+		return s.Fail(ctx, codeCollectionDropped, "collections that were synced have been dropped: "+strings.Join(missing, ", "), missing...)
+	}
+}
+
+// Fail puts device sync into phase error: what it depends on is lost, and clients are refused until it is terminated or that is back
+// (§2.3). collections are those that are lost, if it is that.
+func (s *DeviceSync) Fail(ctx context.Context, code, message string, collections ...string) error {
 	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
-		err := row.Record.Happen(devicesync.Fail, &devicesync.Fault{Code: code, Message: message, At: s.r.g.opts.Now().UTC()})
-		return row, true, err
+		fault := &devicesync.Fault{Code: code, Message: message, At: s.r.g.opts.Now().UTC(), Collections: collections}
+		return row, true, row.Record.Happen(devicesync.Fail, fault)
 	}, nil)
 	if err != nil {
 		return err
@@ -124,6 +155,18 @@ func (s *DeviceSync) Fail(ctx context.Context, code, message string) error {
 	s.log().Error("device sync has failed; clients are refused until it is terminated", "code", code, "error", message)
 	s.follow()
 	return nil
+}
+
+// mend ends phase error.
+func (s *DeviceSync) mend(ctx context.Context) error {
+	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
+		err := row.Record.Happen(devicesync.Retry, nil)
+		return row, err == nil, err
+	}, nil)
+	if err == nil {
+		s.log().Info("device sync works again: what was lost is back")
+	}
+	return err
 }
 
 // ResetAll begins a new epoch without a termination: every client resets, config and state stay (§5.1). Conflict: sync is terminated, so

@@ -483,6 +483,15 @@ func TestD28DroppingASyncedCollection(t *testing.T) {
 	if err := s.Allow(devicesync.Access{}); err == nil || !strings.HasPrefix(err.Error(), "sync_error") {
 		t.Errorf("a client is let in: %v", err)
 	}
+	if _, err := g.Update(t.Context(), "db", "", func(*config.Database) (Change, error) { return Change{Config: parse(t, two)}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Allow(devicesync.Access{}); err != nil || s.Live().Row().Record.Error != nil {
+		t.Errorf("refused though the collection is back: %v", err)
+	}
+	if err := drop(true); err != nil || s.Allow(devicesync.Access{}) == nil {
+		t.Fatal(err)
+	}
 	must(t, s, terminateBody)
 	settled(t, s, terminated)
 	must(t, s, enableBody)

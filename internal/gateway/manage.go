@@ -310,10 +310,7 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if err := r.apply(ctx, old, d, c); err != nil {
 		return "", err
 	}
-	if len(dropped) > 0 {
-		err = r.deviceSync.Fail(ctx, "CollectionDropped", "collections that were synced have been dropped: "+strings.Join(dropped, ", "))
-	}
-	return d.version(), err
+	return d.version(), r.deviceSync.collectionsChanged(ctx, d.Config, dropped)
 }
 
 // forgetDue notes that a database without a single write needs no resync.

@@ -37,9 +37,13 @@ func (r *request) getLocal(id, prefix string) (*database.LocalDocument, error) {
 // judgeSince decides what becomes of a client that asks for changes from a position: it may have to start at nothing, which the answer's header
 // says, or is refused.
 func (r *request) judgeSince(ctx context.Context, h *database.Handle, o *feedOptions) error {
+	if r.listener == admin {
+		o.Plain = true
+		return nil
+	}
 	verdict, err := h.Database().JudgeSince(ctx, o.Since, r.isPeer())
-	if err != nil || !verdict.Kind.Reset() || r.admin && verdict.Reason == devicesync.ServerBehind {
-		return err // an administrator may wait for a sequence that is to come
+	if err != nil || !verdict.Kind.Reset() {
+		return err
 	}
 	if verdict.Kind == devicesync.ResetWipe {
 		return &database.ResetRequired{Verdict: verdict}

@@ -42,7 +42,8 @@ func TestD32PouchDBStartsAgain(t *testing.T) {
 		t.Errorf("%v %s", got.header, got.body)
 	}
 	r.p("GET", "/db/_changes?since=x", "").is(400)
-	if got := r.a("GET", "/db/_changes?since=2", ""); strings.Count(got.body, `"seq":"4294967296:`) != 3 {
+	// An administrator's feed is plain, and goes on from any position.
+	if got := r.a("GET", "/db/_changes?since=2", ""); strings.Count(got.body, `"id"`) != 2 || strings.Contains(got.body, `"seq":"4294967296:`) {
 		t.Errorf("an administrator gets %s", got.body)
 	}
 	r.a("GET", "/db/_changes?since=99999999999", "").is(200)

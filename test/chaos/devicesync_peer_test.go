@@ -131,7 +131,7 @@ func TestD41PauseOutlivesItsNode(t *testing.T) {
 		t.Fatalf("_changes: %d", code)
 	}
 	epoch := readSync(t, p).Epoch
-	mustCall(t, http.MethodPost, p.admin+"/"+db+"/_device_sync", map[string]any{"action": "pause"})
+	tidegate(t, "device-sync", "pause", "--db", db, "-y", "--admin", p.admin)
 	mustCall(t, http.MethodPut, p.admin+"/"+db+"/two", map[string]any{"channels": []string{"a"}})
 	p.kill()
 
@@ -139,7 +139,7 @@ func TestD41PauseOutlivesItsNode(t *testing.T) {
 	if code, _, _ := feed(p, since); code != http.StatusServiceUnavailable {
 		t.Errorf("_changes at the other node while paused: %d", code)
 	}
-	mustCall(t, http.MethodPost, p.admin+"/"+db+"/_device_sync", map[string]any{"action": "resume"})
+	tidegate(t, "device-sync", "enable", "--db", db, "-y", "--admin", p.admin)
 	if code, _, first := feed(p, since); code != http.StatusOK || first != "two" {
 		t.Errorf("_changes after the resume: %d, %q", code, first)
 	}
@@ -147,7 +147,7 @@ func TestD41PauseOutlivesItsNode(t *testing.T) {
 		t.Errorf("epoch %+v, before %+v", now, epoch)
 	}
 	// A termination that the next node finishes.
-	mustCall(t, http.MethodPost, p.admin+"/"+db+"/_device_sync", map[string]any{"action": "terminate", "confirm": "Terminate Sync"})
+	tidegate(t, "device-sync", "terminate", "--db", db, "--confirm", "Terminate Sync", "--admin", p.admin)
 	p.kill()
 	p = open()
 	if rec := terminationEnds(t, p); rec.Epoch.No != epoch.No+1 {

@@ -3,14 +3,11 @@
 import { test, before, after, describe } from 'node:test'
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { startGateway, PASSWORD } from './gateway.mjs'
 import { startClient } from './cbl.mjs'
-import { deviceSync } from './devicesync.mjs'
+import { deviceSync, poll } from './devicesync.mjs'
 import { startWire } from './wire.mjs'
-import { makeDatabase, walk, agree } from './walkthrough.mjs'
+import { makeDatabase, walk, agree, revisions } from './walkthrough.mjs'
 
 let gateway
 let client
@@ -29,6 +26,7 @@ class Device {
   static async open (name, database, members = {}) {
     const device = new Device()
     device.db = await client.open(name)
+    device.database = database
     device.replicator = await device.db.replicator(wire.ws(database), ann, members)
     return device
   }
@@ -39,6 +37,9 @@ class Device {
   async forget (id) { await this.db.put(id, {}); await this.db.purge(id) }
   get (id) { return this.db.get(id) }
   ids () { return this.db.ids() }
+
+  // pushAndPull does so once, with a checkpoint that the device's live replicator has, too: one that stays open writes it seldom.
+  async pushAndPull () { await (await this.db.replicator(wire.ws(this.database), ann)).run() }
 
   async sync () {
     const { pushed, pulled } = await this.replicator.run()
@@ -77,9 +78,7 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     const device = await Device.open('pause', 'pause', live)
     const { db, replicator } = device
     await db.putMany({ prefix: 'old', count: 100, bytes: 10, body: { channels: ['one'] } })
-    await replicator.start()
-    await db.until(async () => replicator.status?.activity === 'idle' && (await replicator.pending()).length === 0, 'all is pushed')
-    await replicator.stop() // writes the checkpoint
+    for (let i = 0; i < 2; i++) await device.pushAndPull() // the second one's pull passes by what the first one pushed
     await replicator.start()
     await replicator.reaches('idle')
     const [since] = sinces(wire.upgraded().at(-1))
@@ -152,8 +151,9 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     const device = await Device.open('live', 'live', live)
     const { db, replicator } = device
     await db.putMany({ prefix: 'old', count: 100, bytes: 10, body: { channels: ['one'] } })
+    await device.pushAndPull()
     await replicator.start()
-    await db.until(async () => replicator.status?.activity === 'idle' && (await replicator.pending()).length === 0, 'all is pushed')
+    await replicator.reaches('idle')
     const open = wire.upgraded().at(-1)
     await sync.terminate()
     await replicator.reaches('offline')
@@ -187,6 +187,29 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     const { domain, code, message } = await device.replicator.fails()
     assert.deepEqual([domain, code], ['HTTP', 403])
     assert.match(message, /^sync_terminated/, 'the status line says why')
+  })
+
+  test('D31 a replicator that only pushes: what it can push arrives, and of a conflict it tells', async () => {
+    await makeDatabase(gateway, 'push')
+    const sync = await deviceSync(gateway, 'push')
+    const device = await Device.open('push', 'push', { type: 'push' })
+    for (const id of ['A', 'B', 'C']) await device.put(id, { channels: ['one'], v: 0 })
+    await device.sync()
+    for (const id of ['A', 'B']) await device.patch(id, { device: 1 })
+    await device.put('F', { channels: ['one'] })
+    const before = await revisions(gateway, 'push')
+    await sync.again({}, async () => {
+      const doc = await gateway.admin_('GET', '/push/B')
+      await gateway.admin_('PUT', '/push/B', { ...doc, server: 1 })
+    })
+    await device.sync()
+    assert.deepEqual([...new Set(device.replicator.errors.map(({ doc, error }) => `${doc} ${error.domain} ${error.code}`))], ['B HTTP 409'])
+    const after = await revisions(gateway, 'push')
+    assert.equal(after.C, before.C)
+    assert.ok(after.F)
+    assert.equal((await gateway.admin_('GET', '/push/A')).device, 1)
+    const { server, device: none } = await gateway.admin_('GET', '/push/B')
+    assert.deepEqual([server, none], [1, undefined])
   })
 
   test('D35 force_reset: one client resets, with all of the walk-throughs, and no other', async () => {
@@ -250,22 +273,16 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     await x.db.putMany({ prefix: 'old', count: 50, bytes: 10, body: { channels: ['one'] } })
     await x.sync()
     await y.sync()
-    const scratch = mkdtempSync(join(tmpdir(), 'tidegate-backup-'))
-    try {
-      await gateway.backup(join(scratch, 'backup'))
+    await gateway.loses(async () => {
       // The lost tail: an edit, a deletion and a new document of a device, and one document that was written on the server.
       await x.patch('old000001', { late: 1 })
       await x.remove('old000002')
       await x.put('late', { channels: ['one'] })
+      await x.db.attach('late', 'pic', 7, 50_000, 'image/png')
       await x.sync()
       await gateway.admin_('PUT', '/restored/server', { channels: ['one'], late: 1 })
       await y.sync()
-      await gateway.kill()
-      await gateway.restore(join(scratch, 'backup'))
-      await gateway.restart()
-    } finally {
-      rmSync(scratch, { recursive: true })
-    }
+    })
     await sync.login()
     await gateway.admin_('GET', '/restored/late', undefined, [404])
     await gateway.admin_('GET', '/restored/server', undefined, [404])
@@ -276,9 +293,38 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     assert.equal((await gateway.admin_('GET', '/restored/server')).late, 1)
     for (const device of [x, y]) await agree(gateway, 'restored', device)
     assert.equal(await x.db.count(), 51)
-    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done'])
+    const fresh = await Device.open('restored-fresh', 'restored')
+    await fresh.sync()
+    assert.equal((await fresh.db.blob('late', 'pic')).sha256, (await x.db.blob('late', 'pic')).sha256)
+    // So has the new one: the restored gateway cannot know whether it was there in the time that was lost.
+    assert.deepEqual((await sync.clients()).map(({ reset }) => reset), ['done', 'done', 'done'])
     // And it stays so.
     for (const device of [x, y]) assert.deepEqual(await device.sync(), { pushed: [], pulled: [] })
+  })
+
+  test('D36 a client that is cut off while it brings back what was lost brings back the rest later', async () => {
+    const documents = 1000
+    await makeDatabase(gateway, 'cutoff')
+    const sync = await deviceSync(gateway, 'cutoff')
+    const device = await Device.open('cutoff', 'cutoff', live)
+    const { db, replicator } = device
+    await gateway.loses(async () => {
+      await db.putMany({ prefix: 'late', count: documents, bytes: 500, body: { channels: ['one'] } })
+      await device.pushAndPull()
+    })
+    await replicator.start()
+    const count = async () => Object.keys(await revisions(gateway, 'cutoff')).length
+    await poll(count, 'the first documents are back')
+    await gateway.kill()
+    await gateway.restart()
+    assert.ok(await count() < documents, 'cut off in the middle')
+    await poll(async () => await count() === documents, 'all are back')
+    await sync.login()
+    assert.equal((await sync.clients())[0].reset, 'running')
+    await replicator.reaches('idle')
+    await replicator.stop()
+    await poll(async () => (await sync.clients())[0].reset === 'done', 'its end was noted')
+    await agree(gateway, 'cutoff', device)
   })
 
   test('D26 and walk-through 10: away longer than the limit; the others do not notice', async () => {
@@ -318,10 +364,10 @@ describe('Couchbase Lite and device sync', { concurrency: false }, () => {
     wire.rate = 100
     await device.replicator.start()
     // It writes a checkpoint every few seconds.
-    await device.db.until(() => {
-      const { requests, answered } = wire.upgraded().at(-1) ?? { requests: [] }
-      return requests.some(({ Profile, number }) => Profile === 'setCheckpoint' && answered.has(number))
-    }, 'a checkpoint in the middle')
+    await poll(async () => (await sync.clients()).some(({ last_since: since }) => Number(since.split(':')[1]) > 100), 'a checkpoint in the middle')
+    const { requests, answered } = wire.upgraded().at(-1)
+    const told = () => requests.every(({ Profile, number }) => Profile !== 'setCheckpoint' || answered.has(number))
+    await poll(async () => await sync.lifecycle() && told(), 'the checkpoint is answered')
     await device.replicator.stop()
     wire.rate = Infinity
     const half = await device.db.count()

@@ -48,11 +48,19 @@ export async function startGateway () {
       child = launch(addresses)
       await listening(child, log)
     },
-    // backup writes one to a file; restore puts it in the place of the data of a gateway that has ended.
-    backup: file => run(bin, 'backup', file, '--admin', gateway.admin),
-    async restore (file) {
-      rmSync(data, { recursive: true })
-      await run(bin, 'restore', file, '--data', data)
+    // loses has the gateway forget what tail does: it is restored from a backup of before.
+    async loses (tail) {
+      const scratch = mkdtempSync(join(tmpdir(), 'tidegate-backup-'))
+      try {
+        await run(bin, 'backup', join(scratch, 'backup'), '--admin', gateway.admin)
+        await tail()
+        await gateway.kill()
+        rmSync(data, { recursive: true })
+        await run(bin, 'restore', join(scratch, 'backup'), '--data', data)
+        await gateway.restart()
+      } finally {
+        rmSync(scratch, { recursive: true })
+      }
     },
     // age has a gateway that has ended believe that the sequence (its last one, if none is given) was the last one days ago.
     age: (db, days, seq = 0) => run('go', 'run', './aged', '-data', data, '-db', db, '-days', String(days), '-seq', String(seq)),

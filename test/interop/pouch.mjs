@@ -8,8 +8,11 @@ const PouchDB = require('pouchdb')
 PouchDB.plugin(require('pouchdb-adapter-memory'))
 
 export const local = () => new PouchDB(`local-${randomUUID()}`, { adapter: 'memory' })
-// remote may have its requests made by a fetch of the test's.
-export const remote = (url, fetch) => new PouchDB(url, { skip_setup: false, ...(fetch && { fetch }) })
+// remote is a database at an address. Each answer is shown to watch, if given, with the address that was asked.
+export const remote = (url, watch) => new PouchDB(url, {
+  skip_setup: false,
+  ...(watch && { fetch: async (path, options) => { const res = await PouchDB.fetch(path, options); watch(String(path), res); return res } })
+})
 
 // snapshot reads everything a replica knows: each document with its winner, conflicts and attachments.
 export async function snapshot (db, { attachments = false } = {}) {

@@ -57,8 +57,10 @@ export async function walk (gateway, name, device, cause) {
     await gateway.createUser(name, 'ann', ['one'])
   })
 
+  // What a conflict was resolved to is pushed by the run after it. The last run moves nothing.
   const runs = []
-  for (let i = 0; i < 3; i++) runs.push(await device.sync())
+  do runs.push(await device.sync()); while (runs.at(-1).pushed.length + runs.at(-1).pulled.length > 0 && runs.length < 8)
+  assert.deepEqual(runs.at(-1), { pushed: [], pulled: [] }, 'the device settles')
   const after = await revisions(gateway, name)
   const moved = [...runs.flatMap(({ pulled }) => pulled)]
   // 2: no body of what is the same on both sides travels, and none becomes a revision.
@@ -75,17 +77,13 @@ export async function walk (gateway, name, device, cause) {
   // 8 and 9: what is new arrives, also under the name of what is long gone.
   assert.equal((await gateway.admin_('GET', `/${name}/F`)).v, 'new')
   assert.equal((await gateway.admin_('GET', `/${name}/G`)).v, 'new')
-  // The last run moved nothing.
-  assert.deepEqual([runs[2].pushed, runs[2].pulled], [[], []], 'the device had settled')
   return { runs, before, after }
 }
 
 // agree checks that a device holds just what the server has for ann, with the same bodies.
 export async function agree (gateway, name, device, except = []) {
-  const server = Object.keys(await revisions(gateway, name)).filter(id => !except.includes(id)).sort()
-  assert.deepEqual((await device.ids()).filter(id => !except.includes(id)), server)
-  for (const id of server) {
-    const { _id, _rev, ...body } = await gateway.admin_('GET', `/${name}/${id}`)
-    assert.deepEqual(await device.get(id), body, id)
-  }
+  const { rows } = await gateway.admin_('GET', `/${name}/_all_docs?include_docs=true`)
+  const docs = rows.map(({ doc }) => doc).filter(({ _id }) => !except.includes(_id))
+  assert.deepEqual((await device.ids()).filter(id => !except.includes(id)).sort(), docs.map(({ _id }) => _id).sort())
+  for (const { _id, _rev, _attachments, ...body } of docs) assert.deepEqual(await device.get(_id), body, _id)
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // Restore reads an archive into an empty store, and then reads the store and compares it with what the archive says. While it is under way
-// the store carries a mark (Unfinished), so that nobody takes half of it for the whole.
-func Restore(ctx context.Context, r io.Reader, st store.Store, blobs blob.Store, progress Progress) (Header, Summary, error) {
+// the store carries a mark (Unfinished), so that nobody takes half of it for the whole. last is what has to be done before the mark is taken off.
+func Restore(ctx context.Context, r io.Reader, st store.Store, blobs blob.Store, progress Progress, last ...func(context.Context) error) (Header, Summary, error) {
 	if progress == nil {
 		progress = func(Summary) {}
 	}
@@ -40,6 +40,11 @@ func Restore(ctx context.Context, r io.Reader, st store.Store, blobs blob.Store,
 	found, err := Digest(ctx, st)
 	if err == nil && found != sum.Digest {
 		err = tidegate.Errorf(tidegate.Corrupt, "the store does not hold what the archive says (digest %s, want %s)", found, sum.Digest)
+	}
+	for _, f := range last {
+		if err == nil {
+			err = f(ctx)
+		}
 	}
 	if err == nil {
 		err = st.Update(ctx, func(tx store.Tx) error { return tx.Delete(restoring()) })
