@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"pgregory.net/rapid"
 
 	"github.com/tidegate/tidegate/internal/clustersync"
 	"github.com/tidegate/tidegate/internal/clustersync/clustertest"
@@ -145,19 +144,21 @@ func TestSpoolBounds(t *testing.T) {
 }
 
 // TestSpoolProperty: whatever happens during the copy, on a source that forgets it soon, and wherever the process is killed, the destination becomes
-// what the source is.
+// what the source is. -crash-seeds says in how many histories.
 func TestSpoolProperty(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		seed := rapid.Uint64().Draw(rt, "seed")
-		opts := clustertest.Options{OplogStyle: rapid.Bool().Draw(rt, "oplog"), NoRename: rapid.Bool().Draw(rt, "no rename"), NoUUIDs: rapid.Bool().Draw(rt, "no UUIDs")}
-		kills := rapid.IntRange(0, 6).Draw(rt, "kills")
-		verify := rapid.Bool().Draw(rt, "verify")
-		var why string
-		synctest.Test(t, func(t *testing.T) { why = spoolProperty(t, opts, seed, kills, verify) })
-		if why != "" {
-			rt.Fatalf("seed %d: %s", seed, why)
-		}
-	})
+	for seed := *crashFrom; seed < *crashFrom+*crashSeeds; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(uint64(seed), 11))
+			yes := func() bool { return random.IntN(2) == 0 }
+			opts := clustertest.Options{OplogStyle: yes(), NoRename: yes(), NoUUIDs: yes()}
+			kills, verify := random.IntN(7), yes()
+			var why string
+			synctest.Test(t, func(t *testing.T) { why = spoolProperty(t, opts, random.Uint64(), kills, verify) })
+			if why != "" {
+				t.Errorf("%+v, %d kills: %s", opts, kills, why)
+			}
+		})
+	}
 }
 
 // spoolProperty carries a sync through its kills and returns what is wrong at the end.
