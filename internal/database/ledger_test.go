@@ -184,7 +184,7 @@ func TestCollapseKeepsWhatTellsStaleCopies(t *testing.T) {
 		r = e.put(fmt.Sprintf(`{"_id":"d","_rev":%q,"channels":["b"]}`, r))
 		r = e.put(fmt.Sprintf(`{"_id":"d","_rev":%q,"channels":["a"]}`, r))
 	}
-	r = e.put(fmt.Sprintf(`{"_id":"d","_rev":%q,"channels":["b"]}`, r))
+	e.put(fmt.Sprintf(`{"_id":"d","_rev":%q,"channels":["b"]}`, r))
 	before, _ := e.changes(bob, tidegate.Since{}, true)
 	base := devicesync.NextBase(e.last())
 	if n, err := e.db.Keeper().Collapse(t.Context(), 0, base, nil); err != nil || n != 1 {

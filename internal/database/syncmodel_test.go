@@ -419,9 +419,6 @@ func TestD43DeviceSyncModel(t *testing.T) {
 	}
 }
 
-// modelSeeds is how many histories the model runs.
-const modelSeeds = 400
-
 // TestDeviceSyncModelFindsFaults shows that the model is not blind: each fault breaks the invariant that it is about.
 func TestDeviceSyncModelFindsFaults(t *testing.T) {
 	for fault, invariant := range map[syncFault]string{
