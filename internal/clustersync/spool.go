@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -112,7 +111,7 @@ type spooler struct {
 	e    *Engine
 	most int64
 
-	mu      sync.Mutex
+	mu      held  // also over writes
 	next    int64 // number of the next record
 	pending []any
 	seen    map[xxh3.Uint128]struct{} // documents kept in this generation
@@ -123,11 +122,15 @@ type spooler struct {
 }
 
 func (e *Engine) newSpooler() *spooler {
-	return &spooler{e: e, most: e.limits().SpoolRecords, seen: map[xxh3.Uint128]struct{}{}, saved: time.Now()}
+	return &spooler{e: e, mu: newHeld(), most: e.limits().SpoolRecords, seen: map[xxh3.Uint128]struct{}{}, saved: time.Now()}
 }
 
 // begin notes that there is a spool. Each process numbers its records after those of the ones before.
 func (s *spooler) begin(ctx context.Context) error {
+	if err := s.mu.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.unlock()
 	err := s.e.update(ctx, func(r *Resume) {
 		if !r.Spool.Used {
 			r.Spool = SpoolState{Used: true, At: r.T0, Generation: 1}
@@ -135,8 +138,6 @@ func (s *spooler) begin(ctx context.Context) error {
 		r.Spool.Runs++
 	})
 	st := s.e.journal.Get().Spool
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	const perRun = 1 << 40
 	s.next, s.at, s.records, s.capped = st.Runs*perRun, st.At, st.Records, slices.Clone(st.Capped)
 	return err
@@ -150,8 +151,11 @@ func (s *spooler) run(ctx context.Context, done <-chan struct{}) error {
 	for {
 		var stream Stream
 		err := s.e.retries.always(ctx, "open the changes of the source", func() error {
-			from, err := s.e.amended(ctx, s.position())
+			from, err := s.position(ctx)
 			if err != nil {
+				return err
+			}
+			if from, err = s.e.amended(ctx, from); err != nil {
 				return err
 			}
 			stream, err = s.e.cfg.Source.Changes(ctx, from)
@@ -175,10 +179,12 @@ func (s *spooler) run(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-func (s *spooler) position() Position {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.at
+func (s *spooler) position(ctx context.Context) (Position, error) {
+	if err := s.mu.lock(ctx); err != nil {
+		return Position{}, err
+	}
+	defer s.mu.unlock()
+	return s.at, nil
 }
 
 // follow reads one stream.
@@ -186,8 +192,10 @@ func (s *spooler) follow(ctx context.Context, stream Stream, done <-chan struct{
 	for {
 		select {
 		case <-done:
-			s.mu.Lock()
-			defer s.mu.Unlock()
+			if err := s.mu.lock(ctx); err != nil {
+				return err
+			}
+			defer s.mu.unlock()
 			return s.save(ctx)
 		default:
 		}
@@ -205,8 +213,10 @@ func (s *spooler) follow(ctx context.Context, stream Stream, done <-chan struct{
 
 // take keeps a batch of events.
 func (s *spooler) take(ctx context.Context, events []Event, at Position) (full bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.mu.lock(ctx); err != nil {
+		return false, err
+	}
+	defer s.mu.unlock()
 	for _, ev := range events {
 		s.e.stats.readBytes.Add(int64(ev.Bytes))
 		if err := s.keep(ev); err != nil {
@@ -284,8 +294,10 @@ func (s *spooler) save(ctx context.Context) error {
 
 // turn ends a generation: what comes after is of the next one.
 func (s *spooler) turn(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if err := s.mu.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.unlock()
 	if !s.at.Zero() { // otherwise nothing was read
 		if err := s.save(ctx); err != nil {
 			return err
