@@ -200,6 +200,30 @@ func TestI8GrantThatMovesUpIsNoGap(t *testing.T) {
 	expect(t, drain(t, open(t, h, w, Request{Viewer: "bob", Since: since(t, "7")}), 1), "9:3=d1 9:5=d2!-x")
 }
 
+// What left a channel that the reader held all the time has its own place: a later grant of another channel, which it left before, tells nothing of
+// it, also if the older of two grants of the first channel is taken away in between.
+func TestI8RemovalThatWasToldIsNotToldAgainOfAnEarlierChannel(t *testing.T) {
+	w := newWorld(openStore(t))
+	h := NewHub(w.st, w.space, HubOptions{})
+	w.user("bob", "a", "b") // 1
+	w.put("d", "a")         // 2
+	w.admin("bob", "b")     // 3
+	w.put("d", "b")         // 4
+	f := open(t, h, w, Request{Viewer: "bob", Revocations: true, Since: since(t, "4")})
+	w.put("d")                                                               // 5
+	w.write(write{id: "g1", access: map[string][]string{"bob": {"b"}}})      // 6
+	w.write(write{id: "g2", access: map[string][]string{"bob": {"a", "z"}}}) // 7
+	step(t, h)
+	first, err := f.Next(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, first, "5=d-b")
+	w.admin("bob") // 8: b is held since 1, by the grant of 6 alone now
+	step(t, h)
+	expect(t, drain(t, f, 1), "8=_user/bob")
+}
+
 // A removal in a gap between two periods waits for the second backfill. If that is cut short and the channel is
 // lost again, the revocation makes up for it.
 func TestI8BackfillCutShortByTheNextLoss(t *testing.T) {

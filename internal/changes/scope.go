@@ -35,11 +35,11 @@ func granted(seq tidegate.Seq) tidegate.Seq {
 func newScope(coll store.Collection, viewer Viewer, filter tidegate.ChannelSet, after tidegate.Seq, revocations bool) scope {
 	s := scope{viewer: viewer, grants: tidegate.Grants{tidegate.AllChannels: 1}}
 	var lost tidegate.Grants
-	if viewer != nil {
-		s.grants = heldGrants(coll, viewer, after)
-	}
 	if viewer != nil && revocations {
 		lost = viewer.Revoked(coll, after)
+	}
+	if viewer != nil {
+		s.grants = heldGrants(coll, viewer, after, len(lost) > 0)
 	}
 	if filter != nil {
 		s.grants = filterGrants(s.grants, filter)
@@ -62,9 +62,14 @@ func newScope(coll store.Collection, viewer Viewer, filter tidegate.ChannelSet, 
 
 // heldGrants are the viewer's channels with the sequence since which he holds each without a break. That is
 // less than the sequence of the grant if an older grant of the same channel was taken away meanwhile: who had read
-// up to between the two has missed nothing and needs no backfill.
-func heldGrants(coll store.Collection, viewer Viewer, after tidegate.Seq) tidegate.Grants {
+// up to between the two has missed nothing and needs no backfill. While there is a slot to do, of a grant or a loss, it counts of every
+// channel: what left a channel during that time has its own place, and is not told again by the slot.
+func heldGrants(coll store.Collection, viewer Viewer, after tidegate.Seq, lost bool) tidegate.Grants {
 	g := viewer.Channels(coll)
+	pending := lost
+	for _, seq := range g {
+		pending = pending || granted(seq) > after
+	}
 	var own tidegate.Grants // made when g has to be changed
 	set := func(channel string, seq tidegate.Seq) {
 		if own == nil {
@@ -73,8 +78,8 @@ func heldGrants(coll store.Collection, viewer Viewer, after tidegate.Seq) tidega
 		own[channel] = seq
 	}
 	for channel, seq := range g {
-		if granted(seq) <= after {
-			continue // with no slot to do
+		if !pending || granted(seq) == 0 {
+			continue
 		}
 		ps := viewer.Periods(coll, channel)
 		if n := len(ps); n > 0 && ps[n-1].End == 0 && ps[n-1].Start < seq {
