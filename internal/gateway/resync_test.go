@@ -315,29 +315,29 @@ func TestResyncAndEverythingAtOnce(t *testing.T) {
 	defer cancel()
 	candidate := quickly
 	var wg sync.WaitGroup
-	for _, op := range []func(i int) error{
-		func(int) error { return g.TakeOffline(ctx, "db") },
-		func(i int) error { return g.BringOnline(ctx, "db", 0, i%2 == 0) },
-		func(int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{}); return err },
-		func(i int) error {
+	for name, op := range map[string]func(i int) error{
+		"offline": func(int) error { return g.TakeOffline(ctx, "db") },
+		"online":  func(i int) error { return g.BringOnline(ctx, "db", 0, i%2 == 0) },
+		"resync":  func(int) error { _, err := g.StartResync(ctx, "db", ResyncRequest{}); return err },
+		"online resync": func(i int) error {
 			_, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, Reset: i%3 == 0})
 			return err
 		},
-		func(int) error {
+		"online resync of a candidate": func(int) error {
 			_, err := g.StartResync(ctx, "db", ResyncRequest{Online: true, SyncFunction: &candidate})
 			return err
 		},
-		func(int) error { _, err := g.StopResync(ctx, "db"); return err },
-		func(i int) error {
+		"stop": func(int) error { _, err := g.StopResync(ctx, "db"); return err },
+		"change": func(i int) error {
 			_, err := update(t, g, "db", "", fmt.Sprintf(`{"revs_limit":%d}`, 20+i))
 			return err
 		},
-		func(i int) error {
+		"change of the function": func(i int) error {
 			_, err := update(t, g, "db", "", fmt.Sprintf(`{"sync":"function (doc) { channel('c%d'); }"}`, i%2))
 			return err
 		},
-		func(i int) error { return put(t, r, fmt.Sprintf("new%d", i), `{}`) },
-		func(int) error { _, err := r.ResyncStatus(ctx); return err },
+		"put":    func(i int) error { return put(t, r, fmt.Sprintf("new%d", i), `{}`) },
+		"status": func(int) error { _, err := r.ResyncStatus(ctx); return err },
 	} {
 		wg.Go(func() {
 			for i := range 15 {
@@ -345,7 +345,7 @@ func TestResyncAndEverythingAtOnce(t *testing.T) {
 				case tidegate.Unavailable, tidegate.Invalid:
 				default:
 					if err != nil {
-						t.Error(err)
+						t.Errorf("%s, %d: %v", name, i, err)
 					}
 				}
 			}

@@ -110,6 +110,9 @@ func (r *Running) runResync(ctx context.Context, d *definition, run *resyncRun) 
 	}
 	st, err := run.db.Resync(ctx, options)
 	interrupted := err != nil && ctx.Err() != nil && !errors.Is(err, database.ErrResyncStopped)
+	if interrupted && tidegate.ErrorCode(err) == tidegate.Canceled {
+		err = context.Cause(ctx) // for whoever waits for the run to begin: that the database goes offline, say
+	}
 	run.mu.Lock()
 	run.last, run.err = st, err
 	run.mu.Unlock()
