@@ -42,6 +42,7 @@ func (i *ResyncInfo) Ended() bool {
 var (
 	errResyncRunning    = tidegate.Errorf(tidegate.Unavailable, "Database _resync already in progress")
 	errResyncNotRunning = tidegate.Errorf(tidegate.Invalid, "Database _resync is not running")
+	errStoppedAtOnce    = tidegate.Errorf(tidegate.Unavailable, "the resync was stopped before it began")
 	errProcessRunning   = tidegate.Errorf(tidegate.Unavailable, "Process already running")
 	errReadOnly         = tidegate.Errorf(tidegate.Forbidden, "Database is read-only")
 )
@@ -363,6 +364,9 @@ func (run *resyncRun) failedToBegin() error {
 	defer run.mu.Unlock()
 	if run.first != nil {
 		return nil
+	}
+	if errors.Is(run.err, database.ErrResyncStopped) {
+		return errStoppedAtOnce
 	}
 	return run.err
 }
