@@ -133,11 +133,13 @@ func (e *Engine) deletesMeant(applied Position) bool {
 	return rec.CommitStep != CommitNone || !rec.Mass.Until.Zero() && (applied.Zero() || !e.cfg.Source.Reached(applied, rec.Mass.Until))
 }
 
-// pauseForDeletes writes down that the sync is paused, unless a commit has begun meanwhile.
+// pauseForDeletes writes down that the sync is paused, unless a commit has begun meanwhile. Of several workers that come to it the first says why.
 func (e *Engine) pauseForDeletes(ctx context.Context, why string) error {
 	var paused bool
 	err := e.update(ctx, func(r *Resume) {
-		if paused = r.CommitStep == CommitNone; paused {
+		if paused = r.CommitStep == CommitNone; paused && r.Mass.Asked {
+			why = r.Mass.Warning
+		} else if paused {
 			r.State, r.Mass = job.SyncPaused.String(), massState{Asked: true, Warning: why}
 			r.Warnings = append(slices.DeleteFunc(r.Warnings, func(w string) bool { return w == why }), why)
 		}
