@@ -108,14 +108,16 @@ def write_blocking():
     state = {"blocked": False, "writing": 0}
     turn = threading.Condition()
 
-    def concerned(ctx):
+    def concerned(doc, ctx):
+        # Renaming is a command of the database admin, of whatever database the collection is.
+        database = doc["renameCollection"].split(".")[0] if "renameCollection" in doc else ctx.db_name
         roles = ctx.connection_auth.effective_roles if ctx.connection_auth else []
         bypasses = not ctx.require_auth or any(r.get("role") in BYPASS for r in roles)
-        return not bypasses and ctx.db_name not in INTERNAL
+        return not bypasses and database not in INTERNAL
 
     def wrap(handler):
         def write(doc, ctx):
-            if not concerned(ctx):
+            if not concerned(doc, ctx):
                 return handler(doc, ctx)
             with turn:
                 if state["blocked"]:
