@@ -109,7 +109,11 @@ func (s *Server) apps(ctx context.Context) ([]*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	if need := s.without(all); len(need) > 0 {
+	need, err := s.without(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	if len(need) > 0 {
 		if err := s.makeAutomatic(ctx, need); err != nil {
 			return nil, err
 		}
@@ -122,13 +126,26 @@ func (s *Server) apps(ctx context.Context) ([]*app, error) {
 	return all, nil
 }
 
-// without returns the databases of the gateway that no app is bound to.
-func (s *Server) without(all []*app) []string {
+// without returns the databases of the gateway that no app is bound to, and that are to have one. Whoever lists apps asks, devices with an
+// address that leads nowhere among them, so it only reads.
+func (s *Server) without(ctx context.Context, all []*app) ([]string, error) {
 	bound := map[string]bool{}
 	for _, a := range all {
 		bound[a.Database] = true
 	}
-	return slices.DeleteFunc(s.opts.Gateway.Names(), func(name string) bool { return bound[name] })
+	need := slices.DeleteFunc(s.opts.Gateway.Names(), func(name string) bool { return bound[name] })
+	if len(need) == 0 {
+		return nil, nil
+	}
+	err := s.opts.Store.View(ctx, func(r store.Reader) (err error) {
+		need = slices.DeleteFunc(need, func(name string) bool {
+			gone, failed := r.Get(rowKey(rowAppless, name))
+			err = cmp.Or(err, failed)
+			return gone != nil
+		})
+		return err
+	})
+	return need, err
 }
 
 // makeAutomatic makes the apps of databases, except of those whose app was deleted. It may be called by several at once: an app

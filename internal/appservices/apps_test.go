@@ -5,9 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/appservices"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/devicesync"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // An app that is made over the API has no database until sync is enabled with the name of one.
@@ -254,5 +256,25 @@ func TestLogs(t *testing.T) {
 	}
 	for _, bad := range []string{"limit=101", "limit=0", "skip=-1", "start_date=now"} {
 		f.call("GET", f.app+"/logs?"+bad, nil).want(400, "InvalidParameter")
+	}
+}
+
+// A database whose app was deleted has none, and who looks for it writes nothing: devices may ask for an app without a login.
+func TestDeletedAutomaticAppCostsNoWrites(t *testing.T) {
+	r := newRig(t, "todo")
+	apps := "/groups/" + r.group + "/apps"
+	id := r.call("GET", apps, nil).want(200).list()[0].(map[string]any)["_id"].(string)
+	r.call("DELETE", apps+"/"+id, nil).want(204)
+	before := r.st.(store.StatsReader).Stats().Commits
+	for range 3 {
+		if _, err := r.api.DatabaseOf(t.Context(), "todo-abcde"); tidegate.ErrorCode(err) != tidegate.NotFound {
+			t.Errorf("an app that there is not: %v", err)
+		}
+	}
+	if n := len(r.call("GET", apps, nil).want(200).list()); n != 0 {
+		t.Errorf("%d apps: a deleted one comes back", n)
+	}
+	if after := r.st.(store.StatsReader).Stats().Commits; after != before {
+		t.Errorf("%d writes", after-before)
 	}
 }
