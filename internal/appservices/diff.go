@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tidegate/tidegate/internal/linediff"
 )
 
 // diffView is the answer about the diff of a draft. What tidegate has none of is always empty.
@@ -53,20 +55,17 @@ func diffSnapshots(old, next *snapshot) []string {
 // diffContext is how many lines are shown around a change.
 const diffContext = 3
 
-// maxDiffCells bounds the table of a comparison; larger files are shown whole, as taken away and added.
-const maxDiffCells = 4 << 20
-
 // unified returns the differences of two texts in unified form; "" if there are none.
 func unified(name, old, next string) string {
 	if old == next {
 		return ""
 	}
-	ops := compare(lines(old), lines(next))
+	ops := linediff.Compare(old, next)
 	var b strings.Builder
 	fmt.Fprintf(&b, "--- %s\n+++ %s\n", name, name)
 	for start := 0; start < len(ops); {
 		first := start
-		for first < len(ops) && ops[first].kind == ' ' {
+		for first < len(ops) && ops[first].Kind == ' ' {
 			first++
 		}
 		if first == len(ops) {
@@ -78,82 +77,26 @@ func unified(name, old, next string) string {
 }
 
 // hunk writes the hunk of the change at first and returns where the next may begin.
-func hunk(b *strings.Builder, ops []lineOp, first int) int {
+func hunk(b *strings.Builder, ops []linediff.Op, first int) int {
 	from, last := max(0, first-diffContext), first
 	for i := first; i < len(ops) && i-last <= 2*diffContext; i++ {
-		if ops[i].kind != ' ' {
+		if ops[i].Kind != ' ' {
 			last = i
 		}
 	}
 	to := min(len(ops), last+1+diffContext)
 	var oldLines, newLines int
 	for _, op := range ops[from:to] {
-		if op.kind != '+' {
+		if op.Kind != '+' {
 			oldLines++
 		}
-		if op.kind != '-' {
+		if op.Kind != '-' {
 			newLines++
 		}
 	}
-	fmt.Fprintf(b, "@@ -%d,%d +%d,%d @@\n", ops[from].old, oldLines, ops[from].next, newLines)
+	fmt.Fprintf(b, "@@ -%d,%d +%d,%d @@\n", ops[from].Old, oldLines, ops[from].New, newLines)
 	for _, op := range ops[from:to] {
-		fmt.Fprintf(b, "%c%s\n", op.kind, op.text)
+		fmt.Fprintf(b, "%c%s\n", op.Kind, op.Text)
 	}
 	return to
-}
-
-func lines(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(s, "\n"), "\n")
-}
-
-// lineOp is a line that stays (' '), goes ('-') or comes ('+'), with its number on both sides, from 1.
-type lineOp struct {
-	kind      byte
-	text      string
-	old, next int
-}
-
-// compare returns the lines of both texts by their longest common subsequence.
-func compare(a, b []string) []lineOp {
-	common := commonTable(a, b)
-	var ops []lineOp
-	i, j := 0, 0
-	for i < len(a) || j < len(b) {
-		switch {
-		case common != nil && i < len(a) && j < len(b) && a[i] == b[j]:
-			ops = append(ops, lineOp{' ', a[i], i + 1, j + 1})
-			i, j = i+1, j+1
-		case i < len(a) && (j == len(b) || common == nil || common[i+1][j] >= common[i][j+1]):
-			ops = append(ops, lineOp{'-', a[i], i + 1, j + 1})
-			i++
-		default:
-			ops = append(ops, lineOp{'+', b[j], i + 1, j + 1})
-			j++
-		}
-	}
-	return ops
-}
-
-// commonTable holds at [i][j] how long the longest common subsequence of a[i:] and b[j:] is; nil if it would be too large.
-func commonTable(a, b []string) [][]int32 {
-	if (len(a)+1)*(len(b)+1) > maxDiffCells {
-		return nil
-	}
-	t := make([][]int32, len(a)+1)
-	for i := range t {
-		t[i] = make([]int32, len(b)+1)
-	}
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
-				t[i][j] = t[i+1][j+1] + 1
-			} else {
-				t[i][j] = max(t[i+1][j], t[i][j+1])
-			}
-		}
-	}
-	return t
 }

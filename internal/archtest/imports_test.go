@@ -16,6 +16,7 @@ var levels = map[string]int{
 	"internal/blip":      0,
 	"internal/websocket": 0,
 	"internal/delta":     0,
+	"internal/linediff":  0,
 
 	"internal/store":      1,
 	"internal/script":     1,
@@ -61,7 +62,7 @@ var knows = map[string]struct {
 	"internal/telemetry": {[]string{""}, "telemetry is wired by the command, which knows what is measured"},
 	// The framing is part of the API: a client of its own would be measured with it.
 	"internal/bench":   {[]string{"internal/blip", "internal/websocket"}, "the load tool drives any server with this API, so it knows only the API"},
-	"internal/console": {[]string{""}, "the console speaks only to the REST API"},
+	"internal/console": {[]string{"", "internal/linediff"}, "the console speaks only to the REST API"},
 	"internal/clustersync/gatewaycluster": {[]string{"", "internal/clustersync", "internal/clustersync/mapping", "internal/jsondoc"},
 		"a tidegate cluster is reached over its REST API, like any other"},
 }

@@ -110,26 +110,15 @@ func (p *page) emitLostBefore(at tidegate.Since, group []*source) error {
 		// What is still in a channel that was lost after the marker is told in the slot of that loss.
 		return s.lost && s.head().flags()&Removed == 0 && p.f.scope.lost[s.channel] < at.Trigger
 	})
-	var removed tidegate.ChannelSet
+	var removed []string
 	if i < 0 {
 		if i = slices.IndexFunc(group, func(s *source) bool { return s.lost && s.head().flags()&Removed != 0 }); i < 0 {
 			return nil
 		}
-		removed = tidegate.NewChannelSet(channelsOf(group)...)
+		removed = channelsOf(group)
 	}
 	if p.f.req.ActiveOnly {
 		return nil
 	}
-	e, err := group[i].head().head()
-	if err != nil || !p.f.wants(e.DocID) {
-		return err
-	}
-	if visible, err := p.visible(&e); err != nil || visible {
-		return err
-	}
-	held, err := p.mayHold(&e, channelsOf(group))
-	if err != nil || !held {
-		return err
-	}
-	return p.emit(at, group[i].head(), removed, true)
+	return p.emitLoss(at, group[i].head(), group, removed)
 }

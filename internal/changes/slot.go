@@ -179,7 +179,12 @@ func (p *page) emitRevoked(at tidegate.Since, group []*source) error {
 	if from.head().flags()&Removed == 0 {
 		removed = nil
 	}
-	e, err := from.head().head()
+	return p.emitLoss(at, from.head(), group, removed)
+}
+
+// emitLoss emits a row of a group as the loss of its document, if the reader may hold that and may see it no more.
+func (p *page) emitLoss(at tidegate.Since, r row, group []*source, removed []string) error {
+	e, err := r.head()
 	if err != nil || !p.f.wants(e.DocID) {
 		return err
 	}
@@ -190,7 +195,7 @@ func (p *page) emitRevoked(at tidegate.Since, group []*source) error {
 	if err != nil || !held {
 		return err
 	}
-	return p.emit(at, from.head(), tidegate.NewChannelSet(removed...), true)
+	return p.emit(at, r, tidegate.NewChannelSet(removed...), true)
 }
 
 func channelsOf(group []*source) []string {

@@ -61,31 +61,19 @@ func (a *applier) run(ctx context.Context) error {
 	read, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
-	g, gctx := errgroup.WithContext(write)
-	failed := context.AfterFunc(gctx, func() { stop(context.Cause(gctx)) })
-	defer failed()
-	g.Go(func() error {
-		defer func() {
-			for _, w := range a.workers {
-				close(w.queue)
+	err := a.work(read, write, stop, a.readStream,
+		func(read, _ context.Context) error {
+			select {
+			case <-a.stopping:
+				stop(nil)
+			case <-read.Done():
 			}
-		}()
-		return a.readStream(read, gctx)
-	})
-	for _, w := range a.workers {
-		g.Go(func() error { return w.run(gctx) })
-	}
-	g.Go(func() error {
-		select {
-		case <-a.stopping:
-			stop(nil)
-		case <-read.Done():
-		}
-		return nil
-	})
-	g.Go(func() error { return a.checkpoints(read, gctx) })
-	g.Go(func() error { return a.heartbeats(read) })
-	if err := g.Wait(); err != nil {
+			return nil
+		},
+		a.checkpoints,
+		func(read, _ context.Context) error { return a.heartbeats(read) },
+	)
+	if err != nil {
 		return err
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ErrStopped) {
@@ -95,6 +83,29 @@ func (a *applier) run(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// work has the workers apply what feed dispatches, with the rest beside it, until all have ended. read ends, by stop, when one of them fails.
+func (a *applier) work(read, write context.Context, stop context.CancelCauseFunc, feed func(read, write context.Context) error,
+	beside ...func(read, write context.Context) error) error {
+	g, gctx := errgroup.WithContext(write)
+	failed := context.AfterFunc(gctx, func() { stop(context.Cause(gctx)) })
+	defer failed()
+	g.Go(func() error {
+		defer func() {
+			for _, w := range a.workers {
+				close(w.queue)
+			}
+		}()
+		return feed(read, gctx)
+	})
+	for _, w := range a.workers {
+		g.Go(func() error { return w.run(gctx) })
+	}
+	for _, f := range beside {
+		g.Go(func() error { return f(read, gctx) })
+	}
+	return g.Wait()
 }
 
 // readStream reads events and gives them to the workers until read ends.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Once so little is left, or it is done so soon, the stream itself is followed.
@@ -177,24 +175,12 @@ func (a *applier) replay(ctx context.Context, feed func(read, write context.Cont
 	defer cancel()
 	read, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	g, gctx := errgroup.WithContext(write)
-	failed := context.AfterFunc(gctx, func() { stop(context.Cause(gctx)) })
-	defer failed()
-	g.Go(func() error {
-		defer func() {
-			for _, w := range a.workers {
-				close(w.queue)
-			}
-		}()
-		if err := feed(read, gctx); err != nil {
+	return a.work(read, write, stop, func(read, write context.Context) error {
+		if err := feed(read, write); err != nil {
 			return err
 		}
 		return a.allDone(read)
 	})
-	for _, w := range a.workers {
-		g.Go(func() error { return w.run(gctx) })
-	}
-	return g.Wait()
 }
 
 // allDone waits until everything that was dispatched is applied, what unique indexes had refused at first included.

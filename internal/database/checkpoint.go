@@ -3,7 +3,6 @@ package database
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -128,16 +127,12 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 	var given bool
 	err = h.db.st.Update(ctx, func(tx store.Tx) error {
 		given = false
-		c, err := h.look(tx, ref)
+		c, rec, err := h.meet(tx, ref, row, now)
 		if err != nil {
 			return err
 		}
 		var again bool
 		v, again = c.judge(row, ref)
-		rec, err := h.sighted(tx, ref, row, &c, now)
-		if err != nil {
-			return err
-		}
 		epoch := row.Record.Epoch
 		switch {
 		case v.Kind == devicesync.ResetWipe:
@@ -183,6 +178,16 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 	return v, nil
 }
 
+// meet looks at a client that has come, and returns its record as sighted does.
+func (h *Handle) meet(tx store.Tx, ref ClientRef, row *devicesync.Row, now time.Time) (claimant, *ClientRecord, error) {
+	c, err := h.look(tx, ref)
+	if err != nil {
+		return c, nil, err
+	}
+	rec, err := h.sighted(tx, ref, row, &c, now)
+	return c, rec, err
+}
+
 // sighted returns the client's record as it is after it was seen now; a new one if it has none.
 func (h *Handle) sighted(tx store.Tx, ref ClientRef, row *devicesync.Row, c *claimant, now time.Time) (*ClientRecord, error) {
 	rec := new(ClientRecord)
@@ -220,11 +225,7 @@ func (h *Handle) noteClient(ctx context.Context, ref ClientRef, row *devicesync.
 		return nil
 	}
 	return h.db.st.Update(ctx, func(tx store.Tx) error {
-		c, err := h.look(tx, ref)
-		if err != nil {
-			return err
-		}
-		rec, err := h.sighted(tx, ref, row, &c, now)
+		c, rec, err := h.meet(tx, ref, row, now)
 		if err != nil {
 			return err
 		}
@@ -333,11 +334,7 @@ func (h *Handle) ForgetCheckpoint(ctx context.Context, ref ClientRef, reason dev
 	row := h.db.device.Row()
 	now := h.db.opts.Now()
 	err := h.db.st.Update(ctx, func(tx store.Tx) error {
-		c, err := h.look(tx, ref)
-		if err != nil {
-			return err
-		}
-		rec, err := h.sighted(tx, ref, row, &c, now)
+		c, rec, err := h.meet(tx, ref, row, now)
 		if err != nil {
 			return err
 		}
@@ -349,10 +346,4 @@ func (h *Handle) ForgetCheckpoint(ctx context.Context, ref ClientRef, reason dev
 	})
 	h.db.clients.resetChanged()
 	return err
-}
-
-// AsResetRequired returns the error as a *ResetRequired, nil if it is none.
-func AsResetRequired(err error) *ResetRequired {
-	e, _ := errors.AsType[*ResetRequired](err)
-	return e
 }

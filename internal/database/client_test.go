@@ -16,7 +16,7 @@ import (
 func (e *env) visit(h *database.Handle, ref database.ClientRef) (devicesync.VerdictKind, bool) {
 	e.t.Helper()
 	doc, v, err := h.Checkpoint(e.t.Context(), ref)
-	if err != nil && tidegate.ErrorCode(err) != tidegate.NotFound && database.AsResetRequired(err) == nil {
+	if err != nil && tidegate.ErrorCode(err) != tidegate.NotFound && !mustReset(err) {
 		e.t.Fatal(err)
 	}
 	return v.Kind, doc != nil
@@ -173,7 +173,7 @@ func TestD34VerdictsOnTrimmedPositions(t *testing.T) {
 			if v.Kind != tt.want || v.Reason != tt.reason || (doc != nil) != (tt.want == devicesync.OK) {
 				t.Errorf("%+v %v %v", v, doc, err)
 			}
-			if wiped := database.AsResetRequired(err) != nil; wiped != (tt.want == devicesync.ResetWipe) {
+			if wiped := mustReset(err); wiped != (tt.want == devicesync.ResetWipe) {
 				t.Errorf("%v", err)
 			}
 			since, err := e.db.JudgeSince(t.Context(), tidegate.Since{Seq: 3}, tt.peer)
@@ -306,4 +306,10 @@ func TestNoDeviceSync(t *testing.T) {
 	if _, err := e.admin.Get(t.Context(), "none", database.GetOptions{}); !errors.Is(err, tidegate.ErrMissing) {
 		t.Error(err)
 	}
+}
+
+// mustReset reports whether an error tells a client to discard its database.
+func mustReset(err error) bool {
+	_, ok := errors.AsType[*database.ResetRequired](err)
+	return ok
 }

@@ -256,30 +256,6 @@ func (k *Keeper) putCollapsed(tx store.Tx, c *collection, id string, d *collapse
 	})
 }
 
-// AllocateMarker takes a sequence that belongs to no document, a floor marker, unless the last sequence is after, the newest marker
-// there is. It returns the marker; 0 if none was needed.
-func (k *Keeper) AllocateMarker(ctx context.Context, after tidegate.Seq) (marker tidegate.Seq, err error) {
-	err = k.db.st.Update(ctx, func(tx store.Tx) error {
-		marker = 0
-		last, err := tx.LastSequence(k.db.space)
-		if err != nil || last <= after {
-			return err
-		}
-		marker, err = tx.NextSequence(k.db.space)
-		return err
-	})
-	return marker, err
-}
-
-// BeginEpoch moves the last sequence to the base of a new epoch, unless it has got there already. base is from devicesync.NextBase.
-func (k *Keeper) BeginEpoch(ctx context.Context, base tidegate.Seq) error {
-	err := k.db.st.Update(ctx, func(tx store.Tx) error { return store.AdvanceSequence(tx, k.db.space, base) })
-	if err != nil {
-		return fmt.Errorf("begin epoch: %w", err)
-	}
-	return nil
-}
-
 // LastSequence returns the last visible sequence.
 func (k *Keeper) LastSequence(ctx context.Context) (tidegate.Seq, error) {
 	return k.db.LastSequence(ctx)

@@ -145,7 +145,7 @@ func (d *device) breaks() bool { return d.cut && d.m.rng.IntN(6) == 0 }
 // told checks a verdict (invariants 7 and 9) and notes it.
 func (d *device) told(id string, v devicesync.Verdict, err error) {
 	m := d.m
-	if v.Kind == devicesync.ResetWipe || database.AsResetRequired(err) != nil {
+	if v.Kind == devicesync.ResetWipe || mustReset(err) {
 		m.violated("7: %s is told to discard its database: %s", d.name, v.Reason)
 		return
 	}

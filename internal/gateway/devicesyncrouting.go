@@ -89,13 +89,7 @@ func (s *DeviceSync) buildRouting(ctx context.Context) error {
 	if len(s.r.ResyncDue()) > 0 {
 		return errNotRouted
 	}
-	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
-		if row.Record.Phase != devicesync.Building {
-			return row, false, nil
-		}
-		return row, true, row.Record.Happen(devicesync.BuildEnd, nil)
-	}, nil)
-	return err
+	return s.endPhase(ctx, devicesync.Building, devicesync.BuildEnd)
 }
 
 // errPhaseOver ends what is done during a phase.

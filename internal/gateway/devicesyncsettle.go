@@ -100,13 +100,7 @@ func (s *DeviceSync) settleOnce(ctx context.Context) error {
 		if err := s.sessionsGone(ctx, devicesync.Pausing); err != nil {
 			return err
 		}
-		_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
-			if row.Record.Phase != devicesync.Pausing {
-				return row, false, nil
-			}
-			return row, true, row.Record.Happen(devicesync.SessionsGone, nil)
-		}, nil)
-		return err
+		return s.endPhase(ctx, devicesync.Pausing, devicesync.SessionsGone)
 	case devicesync.Building:
 		return s.build(ctx)
 	case devicesync.Terminating:
@@ -114,6 +108,17 @@ func (s *DeviceSync) settleOnce(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// endPhase records the event that ends a phase, unless it has ended otherwise meanwhile.
+func (s *DeviceSync) endPhase(ctx context.Context, phase devicesync.Phase, ev devicesync.Event) error {
+	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
+		if row.Record.Phase != phase {
+			return row, false, nil
+		}
+		return row, true, row.Record.Happen(ev, nil)
+	}, nil)
+	return err
 }
 
 // sessionsGone waits until no session is left that the gate refuses, or the phase is not phase any more.
@@ -175,9 +180,9 @@ func (s *DeviceSync) terminate(ctx context.Context, step devicesync.Step) error 
 // errStepDone says that a step was done meanwhile: by another node, or twice.
 var errStepDone = errors.New("the step of the termination was done by somebody else")
 
-// atStep makes an edit of a row whose termination is at a step.
-func atStep(step devicesync.Step, then func(row *devicesync.Row) error) func(devicesync.Row) (devicesync.Row, bool, error) {
-	return func(row devicesync.Row) (devicesync.Row, bool, error) {
+// atStep changes a row whose termination is at a step, as edit does, and returns it; nil if the termination has got beyond that meanwhile.
+func (s *DeviceSync) atStep(ctx context.Context, step devicesync.Step, then func(row *devicesync.Row) error, also func(store.Tx, *devicesync.Row) error) (*devicesync.Row, error) {
+	row, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) {
 		t := row.Record.Termination
 		if t == nil || t.Step != step {
 			return row, false, errStepDone
@@ -185,18 +190,19 @@ func atStep(step devicesync.Step, then func(row *devicesync.Row) error) func(dev
 		copied := *t
 		row.Record.Termination = &copied
 		return row, true, then(&row)
+	}, also)
+	if errors.Is(err, errStepDone) {
+		return nil, nil
 	}
+	return row, err
 }
 
 // step changes what is recorded of a termination, if it is still at that step.
 func (s *DeviceSync) step(ctx context.Context, step devicesync.Step, change func(*devicesync.Termination)) error {
-	_, err := s.edit(ctx, atStep(step, func(row *devicesync.Row) error {
+	_, err := s.atStep(ctx, step, func(row *devicesync.Row) error {
 		change(row.Record.Termination)
 		return nil
-	}), nil)
-	if errors.Is(err, errStepDone) {
-		return nil
-	}
+	}, nil)
 	return err
 }
 
@@ -204,15 +210,12 @@ func (s *DeviceSync) step(ctx context.Context, step devicesync.Step, change func
 func (s *DeviceSync) terminateEpoch(ctx context.Context) error {
 	const step = devicesync.StepEpoch
 	space := s.r.definition().Space
-	_, err := s.edit(ctx, atStep(step, func(row *devicesync.Row) error {
+	_, err := s.atStep(ctx, step, func(row *devicesync.Row) error {
 		row.Record.Termination.Step = step.After()
 		return nil
-	}), func(tx store.Tx, row *devicesync.Row) error {
+	}, func(tx store.Tx, row *devicesync.Row) error {
 		return beginEpoch(tx, space, &row.Record, devicesync.EpochReenabled, s.r.g.opts.Now())
 	})
-	if errors.Is(err, errStepDone) {
-		return nil
-	}
 	return err
 }
 
@@ -224,13 +227,10 @@ func (s *DeviceSync) terminated(ctx context.Context) error {
 		}
 		s.log().Warn("device sync: partition mode has ended; a resync is due, so that the configured sync functions route what is stored")
 	}
-	row, err := s.edit(ctx, atStep(devicesync.StepFinish, func(row *devicesync.Row) error {
+	row, err := s.atStep(ctx, devicesync.StepFinish, func(row *devicesync.Row) error {
 		return row.EndTermination(s.r.g.opts.Now())
-	}), nil)
-	if errors.Is(err, errStepDone) {
-		return nil
-	}
-	if err == nil {
+	}, nil)
+	if row != nil {
 		s.log().Info("device sync: terminated", "epoch", row.Record.Epoch.No)
 	}
 	return err

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // binary builds tidegate once for all tests of the package, as a user would: without the race detector.
@@ -316,20 +316,11 @@ func await(t testing.TB, what string, holds func() (ok bool, now string)) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	// Outside the range of ephemeral ports: a connection of anybody could have the port when a process that was killed starts again.
-	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
+	port, err := testkit.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port was found")
-	return 0
+	return port
 }
 
 // verification is printed as it came.

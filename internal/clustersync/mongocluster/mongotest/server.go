@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // startTimeout is for a busy machine; a server is up in half a second on an idle one.
@@ -37,7 +38,7 @@ type Server struct {
 // start starts a server with an empty directory on a free port, and ends it with the test.
 func start(t testing.TB, command func(*Server) (*exec.Cmd, error), words ...string) *Server {
 	t.Helper()
-	port, err := freePort()
+	port, err := testkit.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,18 +162,6 @@ func Client(t testing.TB, uri string) *mongo.Client {
 	}
 	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 	return client
-}
-
-func freePort() (int, error) {
-	// Outside the range of ephemeral ports: a connection of anybody could have the port when a server that was killed starts again.
-	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			return port, l.Close()
-		}
-	}
-	return 0, errors.New("no free port was found")
 }
 
 // installed finds what make test-setup has put below test/clustersync.
