@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/auth"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/tidegate/tidegate/internal/clustersync"
 )
@@ -38,6 +41,7 @@ const (
 	codeTooLarge          = 10334
 	codeDuplicateKey      = 11000
 	codeTooLargeUpdate    = 17419
+	codeAtlas             = 8000 // a login that Atlas refuses
 	codeUnknownField      = 40415
 )
 
@@ -80,42 +84,74 @@ func (f *failure) Unwrap() []error {
 
 // kindOf is the error of the contract that an error of the driver is, or nil.
 func kindOf(err error) error {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) && !inHandshake(err) {
 		return nil
 	}
-	var server mongo.ServerError
-	if errors.As(err, &server) {
-		switch {
-		case hasAnyCode(server, []int{codeUnauthorized, codeAuthFailed, 8000}):
-			return clustersync.ErrUnauthorized
-		case hasAnyCode(server, historyLost):
-			return clustersync.ErrHistoryLost
-		case server.HasErrorLabel("NetworkError"), server.HasErrorLabel("RetryableWriteError"), server.HasErrorLabel("TransientTransactionError"),
-			server.HasErrorLabel("ResumableChangeStreamError"), server.HasErrorLabel("RetryableReadError"), server.HasErrorLabel("SystemOverloadedError"):
-			return clustersync.ErrUnreachable
-		case hasAnyCode(server, passing):
-			return clustersync.ErrUnreachable
-		case hasAnyCode(server, tooLarge):
-			return clustersync.ErrTooLarge
-		case hasAnyCode(server, []int{codeNamespaceExists}):
-			return clustersync.ErrExists
-		case hasAnyCode(server, []int{codeNamespaceNotFound, codeIndexNotFound}):
-			return clustersync.ErrNotFound
-		case hasAnyCode(server, unsupported):
-			return clustersync.ErrUnsupported
-		}
-		return nil
+	if server, ok := errors.AsType[mongo.ServerError](err); ok {
+		return kindOfAnswer(err, server)
 	}
 	switch {
-	case strings.Contains(err.Error(), "auth error"):
-		return clustersync.ErrUnauthorized // a handshake that failed for its credentials comes as an error of the connection
+	case wasCleared(err), mongo.IsNetworkError(err), mongo.IsTimeout(err), errors.Is(err, mongo.ErrClientDisconnected), errors.Is(err, context.Canceled):
+		return clustersync.ErrUnreachable // before what its text may quote of another call's failure
+	case inLogin(err):
+		return clustersync.ErrUnauthorized // what the server said in the login is not what who knows the password says
 	case strings.Contains(err.Error(), "wire version"):
 		return clustersync.ErrUnsupported // the driver does not speak with servers that old
-	case mongo.IsNetworkError(err), mongo.IsTimeout(err), errors.Is(err, mongo.ErrClientDisconnected), strings.Contains(err.Error(), "server selection error"),
-		strings.Contains(err.Error(), "connection"):
+	case strings.Contains(err.Error(), "server selection error"), strings.Contains(err.Error(), "connection"):
 		return clustersync.ErrUnreachable
 	}
 	return nil
+}
+
+// kindOfAnswer is kindOf for what a server answered, and for what the driver gives the same form.
+func kindOfAnswer(err error, server mongo.ServerError) error {
+	switch {
+	case hasAnyCode(server, []int{codeUnauthorized, codeAuthFailed, codeAtlas}):
+		return clustersync.ErrUnauthorized
+	case hasAnyCode(server, historyLost):
+		return clustersync.ErrHistoryLost
+	case server.HasErrorLabel("NetworkError"), server.HasErrorLabel("RetryableWriteError"), server.HasErrorLabel("TransientTransactionError"),
+		server.HasErrorLabel("ResumableChangeStreamError"), server.HasErrorLabel("RetryableReadError"), server.HasErrorLabel("SystemOverloadedError"):
+		return clustersync.ErrUnreachable
+	case hasAnyCode(server, passing):
+		return clustersync.ErrUnreachable
+	case inLogin(err):
+		return clustersync.ErrUnauthorized
+	case hasAnyCode(server, tooLarge):
+		return clustersync.ErrTooLarge
+	case hasAnyCode(server, []int{codeNamespaceExists}):
+		return clustersync.ErrExists
+	case hasAnyCode(server, []int{codeNamespaceNotFound, codeIndexNotFound}):
+		return clustersync.ErrNotFound
+	case hasAnyCode(server, unsupported):
+		return clustersync.ErrUnsupported
+	}
+	return nil
+}
+
+// wasCleared reports whether a call had no connection because those of others broke. Why they did is in the text only, which may speak of
+// a login: it does when a connection broke in the middle of one, and also when one was refused. A call that is made again finds out which.
+func wasCleared(err error) bool {
+	var cleared driver.RetryablePoolError
+	return errors.As(err, &cleared)
+}
+
+// inHandshake reports whether a call failed while its connection was made. The context of a call ends its waiting for a connection, never the
+// making of one, so what is canceled there is not the call: a connection that breaks in its handshake is closed, and that cancels what is
+// still looked at to tell why it broke.
+func inHandshake(err error) bool {
+	c, ok := errors.AsType[topology.ConnectionError](err)
+	return ok && strings.Contains(c.Error(), "during connection handshake")
+}
+
+// inLogin reports whether a call failed while its connection logged in. That alone does not say that the login was refused.
+func inLogin(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if e, ok := err.(*auth.Error); ok && e.Message() == "auth error" { // the other is "handshake failure", before the login
+			return true
+		}
+	}
+	return false
 }
 
 func hasAnyCode(err mongo.ServerError, codes []int) bool {

@@ -149,3 +149,14 @@ func (c *call) validate() (bson.Raw, error) {
 	}
 	return success(bson.E{Key: "valid", Value: true}, bson.E{Key: "warnings", Value: c.s.opts.Warnings}, bson.E{Key: "errors", Value: bson.A{}}), nil
 }
+
+// saslStart begins a login with SCRAM. The fake knows no passwords, so how it goes on is for a test to say.
+func (c *call) saslStart() (bson.Raw, error) {
+	_, first, _ := c.raw.Lookup("payload").BinaryOK()
+	_, nonce, ok := strings.Cut(string(first), ",r=")
+	if !ok {
+		return nil, refuse(18, "no SCRAM")
+	}
+	return success(bson.E{Key: "conversationId", Value: int32(1)}, bson.E{Key: "done", Value: false},
+		bson.E{Key: "payload", Value: []byte("r=" + nonce + "more,s=c2FsdHNhbHQ=,i=4096")}), nil
+}

@@ -22,7 +22,7 @@ type call struct {
 // commands are all the fake knows. They run with the server locked, apart from getMore, which may wait.
 var commands = map[string]func(*call) (bson.Raw, error){
 	"hello": (*call).hello, "isMaster": (*call).hello, "ismaster": (*call).hello, "ping": (*call).ping, "buildInfo": (*call).buildInfo, "endSessions": (*call).ping,
-	"killCursors": (*call).killCursors, "connectionStatus": (*call).connectionStatus, "getParameter": (*call).ping, "serverStatus": (*call).serverStatus,
+	"saslStart": (*call).saslStart, "killCursors": (*call).killCursors, "connectionStatus": (*call).connectionStatus, "getParameter": (*call).ping, "serverStatus": (*call).serverStatus,
 	"setUserWriteBlockMode": (*call).setWriteBlock, "appendOplogNote": (*call).appendNote, "listShards": (*call).listShards, "shardCollection": (*call).shardCollection, "balancerStatus": (*call).balancerStatus,
 	"replSetGetConfig": (*call).replSetConfig, "dbStats": (*call).dbStats, "collStats": (*call).collStats, "validate": (*call).validate,
 	"listDatabases": (*call).listDatabases, "listCollections": (*call).listCollections, "listIndexes": (*call).listIndexes,

@@ -16,6 +16,8 @@ type Action struct {
 	code                        int
 	labels                      []string
 	wait                        time.Duration
+	until                       <-chan struct{}
+	reply                       bson.D
 }
 
 // The actions.
@@ -34,6 +36,15 @@ func NotPrimary() Action { return Answer(10107, "RetryableWriteError") }
 
 // Slow does the call after a while.
 func Slow(d time.Duration) Action { return Action{wait: d} }
+
+// After is an action that happens when a channel is closed.
+func After(until <-chan struct{}, a Action) Action {
+	a.until = until
+	return a
+}
+
+// Reply has the call succeed with these fields, and do nothing.
+func Reply(fields bson.D) Action { return Action{reply: fields} }
 
 // Break has a fault look at every call; nil ends it.
 func (s *Server) Break(f Fault) {
@@ -66,6 +77,21 @@ func (s *Server) Forget() {
 
 // Elect has the server be made the primary once more. To be called by a [Fault], which holds the lock.
 func (s *Server) Elect(election bson.ObjectID) { s.opts.Election = election }
+
+// pause returns when the time of an action has come, or the context ends.
+func (a Action) pause(ctx context.Context) error {
+	if a.until != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.until:
+		}
+	}
+	if a.wait == 0 {
+		return nil
+	}
+	return pause(ctx, a.wait)
+}
 
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -170,7 +170,7 @@ func (s *Server) answer(ctx context.Context, who *session, cmd bson.Raw) (answer
 		s.cursors = map[int64]*cursor{}
 	}
 	s.mu.Unlock()
-	if action.wait > 0 && pause(ctx, action.wait) != nil {
+	if action.pause(ctx) != nil {
 		return nil, true
 	}
 	switch {
@@ -178,6 +178,8 @@ func (s *Server) answer(ctx context.Context, who *session, cmd bson.Raw) (answer
 		return nil, true
 	case action.code != 0:
 		return s.withTime(failure(action.code, "injected", action.labels...)), false
+	case action.reply != nil:
+		return s.withTime(success(action.reply...)), false
 	}
 	result := s.run(ctx, who, name, cmd)
 	if action.dropAfter {
