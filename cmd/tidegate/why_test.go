@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // runTool runs a command as main does, and returns what it prints and its exit status.
@@ -69,15 +70,14 @@ func TestWhy(t *testing.T) {
 
 // TestWhyWithoutGateway: a question that cannot be put is not a no.
 func TestWhyWithoutGateway(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
-	_, status, err := runTool(t.Context(), "why", "--db", "db", "--doc", "x", "--admin", gone.URL, "--admin-user", "adm", "--admin-password", "hush-hush")
+	gone := "http://" + testkit.FreePort(t).Address()
+	_, status, err := runTool(t.Context(), "why", "--db", "db", "--doc", "x", "--admin", gone, "--admin-user", "adm", "--admin-password", "hush-hush")
 	if status != 2 || strings.Contains(err.Error(), "hush") {
 		t.Errorf("status %d, %v", status, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, status, err := runTool(ctx, "why", "--db", "db", "--doc", "x", "--admin", gone.URL); status != 130 {
+	if _, status, err := runTool(ctx, "why", "--db", "db", "--doc", "x", "--admin", gone); status != 130 {
 		t.Errorf("interrupted: status %d, %v", status, err)
 	}
 }

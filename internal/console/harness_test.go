@@ -26,6 +26,7 @@ import (
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/telemetry"
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // site is a gateway in memory with its console, on a loopback port that can be given up and taken again.
@@ -99,7 +100,7 @@ func newSite(t testing.TB) *site {
 	}
 	s := &site{t: t, gateway: g, admin: api.Admin(), apps: apps, clock: clk, log: log, logins: newTestLogins(t)}
 	s.newConsole()
-	s.start("127.0.0.1:0")
+	s.start(testkit.FreePort(t).Address())
 	t.Cleanup(func() {
 		s.console.Close()
 		s.stop()

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // binary builds tidegate once for all tests of the package, as a user would: without the race detector.
@@ -47,7 +49,8 @@ func start(t *testing.T, data string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args = append([]string{"serve", "--data", data, "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+	// The ports stay its own when it is dead: what is said to it then reaches nobody, not another test's gateway.
+	args = append([]string{"serve", "--data", data, "--public", testkit.FreePort(t).Address(), "--admin", testkit.FreePort(t).Address(),
 		"--metrics", "127.0.0.1:0", "--log-format", "json"}, args...)
 	p := &process{cmd: exec.Command(bin, args...), log: &lockedBuffer{}, done: make(chan struct{})}
 	r, w := io.Pipe()

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // stranger is a remote that is no gateway that can be trusted.
@@ -30,11 +32,6 @@ func strangers(t *testing.T) []stranger {
 		t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 		return srv.URL + "/" + db
 	}
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
 	real := startGateway(t, "real")
 	real.database(nil)
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
@@ -45,7 +42,7 @@ func strangers(t *testing.T) []stranger {
 	}
 	l := real.link()
 	return []stranger{
-		{"nobody", "http://" + nobody.Addr().String() + "/" + db, retries, "connection refused"},
+		{"nobody", "http://" + testkit.FreePort(t).Address() + "/" + db, retries, "connection refused"},
 		{"no-such-database", "http://" + l.addr() + "/other", retries, "unexpected status code"},
 		{"no-such-host", "http://no-such-host.invalid/" + db, retries, "no-such-host.invalid"},
 		{"a-web-site", serve(html), []string{"error", "reconnecting"}, "target"},

@@ -13,7 +13,7 @@ func TestWrongClusters(t *testing.T) {
 	t.Parallel()
 	a, b := newGateway(t), newGateway(t)
 	t.Run("same cluster twice", func(t *testing.T) {
-		p := run(t, nil, "clustersync", "--cluster0", a.uri(), "--cluster1", a.uri(), "--port", fmt.Sprint(freePort(t)))
+		p := run(t, nil, "clustersync", "--cluster0", a.uri(), "--cluster1", a.uri(), "--port", freePort(t))
 		<-p.done
 		if code := p.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(p.log.String(), "same cluster") {
 			t.Errorf("ended with %d:\n%s", code, p.log)
@@ -36,7 +36,7 @@ func TestWrongClusters(t *testing.T) {
 	})
 	t.Run("not a cluster", func(t *testing.T) {
 		for _, uri := range []string{"http://127.0.0.1:4985", "mongodb://user:sec%ret@host", "tidegate://u:pass-word@h/path"} {
-			p := run(t, nil, "clustersync", "--cluster0", a.uri(), "--cluster1", uri, "--port", fmt.Sprint(freePort(t)))
+			p := run(t, nil, "clustersync", "--cluster0", a.uri(), "--cluster1", uri, "--port", freePort(t))
 			<-p.done
 			if code := p.cmd.ProcessState.ExitCode(); code == 0 || strings.Contains(p.log.String(), "%re") || strings.Contains(p.log.String(), "pass-word") {
 				t.Errorf("%s ended with %d:\n%s", uri, code, p.log)

@@ -147,7 +147,7 @@ type syncer struct {
 // newSyncer starts the sync between cluster0 and cluster1.
 func newSyncer(t testing.TB, cluster0, cluster1 string, args ...string) *syncer {
 	t.Helper()
-	port := strconv.Itoa(freePort(t))
+	port := freePort(t)
 	s := &syncer{t: t, port: port, args: append([]string{"clustersync", "--cluster0", cluster0, "--cluster1", cluster1, "--port", port}, args...)}
 	s.start()
 	return s
@@ -314,13 +314,9 @@ func await(t testing.TB, what string, holds func() (ok bool, now string)) {
 	}
 }
 
-func freePort(t testing.TB) int {
+func freePort(t testing.TB) string {
 	t.Helper()
-	port, err := testkit.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(testkit.FreePort(t).Number())
 }
 
 // verification is printed as it came.

@@ -2,7 +2,9 @@
 // data directory, free ports. Everything is gone when the test file ends. A test may kill it and start it again on the same data
 // and ports.
 import { execFile, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -19,7 +21,8 @@ export async function startGateway () {
     const args = ['serve', '--data', data, '--public', pub, '--admin', admin, '--metrics', metrics, '--log-format', 'json']
     return spawn(bin, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   }
-  let child = launch({ public: '127.0.0.1:0', admin: '127.0.0.1:0', metrics: '127.0.0.1:0' })
+  const ports = [await reservePort(), await reservePort(), await reservePort()]
+  let child = launch({ public: ports[0].address, admin: ports[1].address, metrics: ports[2].address })
   const addresses = await listening(child, log)
   const gateway = {
     public: `http://${addresses.public}`,
@@ -66,6 +69,7 @@ export async function startGateway () {
     age: (db, days, seq = 0) => run('go', 'run', './aged', '-data', data, '-db', db, '-days', String(days), '-seq', String(seq)),
     async stop () {
       await ended('SIGTERM')
+      for (const port of ports) port.release()
       rmSync(data, { recursive: true, force: true })
     }
   }
@@ -76,6 +80,33 @@ export async function startGateway () {
     await exit
   }
   return gateway
+}
+
+// reservePort finds a port that is nobody else's while the gateway is dead: internal/testkit says how, and why.
+async function reservePort () {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000)
+    const held = createSocket('udp4')
+    const listener = createServer()
+    try {
+      await bound(held, 'listening', () => held.bind({ address: '127.0.0.1', port, exclusive: true }))
+      await bound(listener, 'listening', () => listener.listen(port, '127.0.0.1'))
+      await new Promise(resolve => listener.close(resolve))
+      held.unref() // a test file that forgets to stop its gateway ends all the same
+      return { address: `127.0.0.1:${port}`, release: () => held.close() }
+    } catch (err) {
+      if (err.code !== 'EADDRINUSE') throw err
+      try { held.close() } catch { } // it may not be open
+    }
+  }
+}
+
+// bound does something and resolves with an event, or fails with the first error.
+function bound (emitter, event, act) {
+  return new Promise((resolve, reject) => {
+    emitter.once(event, resolve).once('error', reject)
+    act()
+  })
 }
 
 // run runs a command in this folder and resolves with what it printed.

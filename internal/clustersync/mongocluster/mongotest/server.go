@@ -38,10 +38,7 @@ type Server struct {
 // start starts a server with an empty directory on a free port, and ends it with the test.
 func start(t testing.TB, command func(*Server) (*exec.Cmd, error), words ...string) *Server {
 	t.Helper()
-	port, err := testkit.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := testkit.FreePort(t).Number()
 	s := &Server{Port: port, Directory: t.TempDir(), URI: fmt.Sprintf("mongodb://127.0.0.1:%d/", port), command: command, words: words}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)

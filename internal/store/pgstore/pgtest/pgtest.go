@@ -19,7 +19,7 @@ import (
 // Server is a PostgreSQL server on a directory and a port of its own.
 type Server struct {
 	bin, data string
-	port      int
+	port      *testkit.Port
 	run       func(name string, args ...string) error
 }
 
@@ -34,7 +34,7 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := testkit.FreePort()
+	port, err := testkit.ReservePort()
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func Start() (*Server, error) {
 		err = s.Up()
 	}
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, port.Release(), os.RemoveAll(dir))
 	}
 	return s, nil
 }
@@ -75,7 +75,7 @@ func Start() (*Server, error) {
 // Up starts the server, after Down or Kill.
 func (s *Server) Up() error {
 	return s.run("pg_ctl", "-D", s.data, "-w", "-t", "60", "-l", filepath.Join(s.data, "log"), "-o",
-		fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200", s.port), "start")
+		fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200", s.port.Number()), "start")
 }
 
 // Down stops the server as a restart does: connections are cut, transactions are rolled back.
@@ -86,12 +86,12 @@ func (s *Server) Kill() error { return s.run("pg_ctl", "-D", s.data, "-w", "-m",
 
 // URL names the server's database.
 func (s *Server) URL() string {
-	return fmt.Sprintf("postgres://tidegate@127.0.0.1:%d/postgres?sslmode=disable", s.port)
+	return fmt.Sprintf("postgres://tidegate@%s/postgres?sslmode=disable", s.port.Address())
 }
 
 // Close stops the server and removes its files.
 func (s *Server) Close() error {
-	return errors.Join(s.Kill(), os.RemoveAll(filepath.Dir(s.data)))
+	return errors.Join(s.Kill(), s.port.Release(), os.RemoveAll(filepath.Dir(s.data)))
 }
 
 // programs finds the directory of initdb and pg_ctl.
