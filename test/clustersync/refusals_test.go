@@ -118,9 +118,11 @@ func TestWriteBlock(t *testing.T) {
 	})
 }
 
-// TestDroppedConnections: the connections between the sync and both clusters break again and again.
+// TestDroppedConnections: the connections between the sync and both clusters break again and again, but not before they were of some use: on a
+// busy machine the logins alone may take as long as a driver waits until it tries again.
 func TestDroppedConnections(t *testing.T) {
 	t.Parallel()
+	const answers, enough = 40, 5
 	a, b := newMongo(t), newMongo(t)
 	fill(t, a, 400)
 	var uris [2]string
@@ -133,14 +135,17 @@ func TestDroppedConnections(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	stopped := make(chan struct{})
+	drops := 0
 	go func() {
 		defer close(stopped)
-		ticker := time.NewTicker(300 * time.Millisecond)
+		ticker := time.NewTicker(150 * time.Millisecond)
 		defer ticker.Stop()
 		for i := 0; ; i++ {
 			select {
 			case <-ticker.C:
-				proxies[i%2].drop()
+				if proxies[i%2].dropAfter(answers) {
+					drops++
+				}
 			case <-stop:
 				return
 			}
@@ -155,6 +160,9 @@ func TestDroppedConnections(t *testing.T) {
 	s.awaitProgress("state COMMITTED", inState("COMMITTED"))
 	close(stop)
 	<-stopped
+	if drops < enough {
+		t.Errorf("the connections broke %d times only", drops)
+	}
 	writers.disperse()
 	verify(t, a, b, 0)
 }
