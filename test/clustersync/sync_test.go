@@ -183,7 +183,7 @@ type progressBody struct {
 	DirectionMapping struct{ Source, Destination string }
 	CollectionCopy   *struct{ EstimatedTotalBytes, EstimatedCopiedBytes int64 }
 	Warnings         []string
-	Verification     verification
+	Verification     json.RawMessage
 }
 
 // answer is the envelope of the API.
@@ -275,7 +275,13 @@ func (s *syncer) awaitProgress(what string, holds func(progressBody) bool) progr
 		if err != nil {
 			s.t.Fatalf("progress, waiting for %s: %v\n%s", what, err, s.log)
 		}
-		return holds(p), fmt.Sprintf("%+v", p)
+		now := p
+		now.LagTimeSeconds = nil // it grows while nothing happens
+		shown, err := json.Marshal(now)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return holds(p), string(shown)
 	})
 	return p
 }
@@ -298,18 +304,24 @@ func inState(state string) func(progressBody) bool {
 
 func canCommit(p progressBody) bool { return p.CanCommit }
 
-// await polls until a condition holds.
+// await polls until a condition holds. What it is now may change for some time; then it may not stay the same for as long as the tests' patience.
 func await(t testing.TB, what string, holds func() (ok bool, now string)) {
 	t.Helper()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(*patience); ; <-poll.C {
+	const most = 5 // times the patience, whatever changes
+	var last string
+	began := time.Now()
+	for changed := began; ; <-poll.C {
 		ok, now := holds()
 		if ok {
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s in vain for %s; now: %s", *patience, what, now)
+		if now != last {
+			last, changed = now, time.Now()
+		}
+		if time.Since(changed) > *patience || time.Since(began) > most**patience {
+			t.Fatalf("waited %s in vain for %s; now: %s", time.Since(began).Round(time.Second), what, now)
 		}
 	}
 }
@@ -318,8 +330,3 @@ func freePort(t testing.TB) string {
 	t.Helper()
 	return strconv.Itoa(testkit.FreePort(t).Number())
 }
-
-// verification is printed as it came.
-type verification struct{ json.RawMessage }
-
-func (v verification) String() string { return string(v.RawMessage) }
