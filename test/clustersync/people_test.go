@@ -115,6 +115,7 @@ type crowd struct {
 	refused atomic.Int64
 	stop    chan struct{}
 	settled atomic.Bool // no more collections and indexes are made: tidegate's write block is for documents
+	resting atomic.Bool // nothing is done meanwhile
 	wg      sync.WaitGroup
 	once    sync.Once
 }
@@ -152,6 +153,9 @@ func (c *crowd) every(pause time.Duration, f func(context.Context) error) {
 				return
 			case <-ticker.C:
 			}
+			if c.resting.Load() {
+				continue
+			}
 			switch err := f(c.t.Context()); {
 			case err == nil:
 				c.writes.Add(1)
@@ -163,6 +167,16 @@ func (c *crowd) every(pause time.Duration, f func(context.Context) error) {
 			}
 		}
 	})
+}
+
+// whileInTime is a condition of a sync's progress that has the crowd rest whenever the sync is behind by more than some seconds: on a busy machine it
+// would never catch up.
+func (c *crowd) whileInTime(holds func(progressBody) bool) func(progressBody) bool {
+	const most = 5
+	return func(p progressBody) bool {
+		c.resting.Store(p.LagTimeSeconds != nil && *p.LagTimeSeconds > most)
+		return holds(p)
+	}
 }
 
 // disperse ends all writers.

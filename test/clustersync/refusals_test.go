@@ -155,9 +155,9 @@ func TestDroppedConnections(t *testing.T) {
 	s := newSyncer(t, uris[0], uris[1])
 	s.awaitProgress("state IDLE", inState("IDLE"))
 	s.post("start", startBody(true))
-	s.awaitProgress("canCommit", canCommit)
+	s.awaitProgress("canCommit", writers.whileInTime(canCommit))
 	s.commit()
-	s.awaitProgress("state COMMITTED", inState("COMMITTED"))
+	s.awaitProgress("state COMMITTED", writers.whileInTime(inState("COMMITTED")))
 	close(stop)
 	<-stopped
 	if drops < enough {
