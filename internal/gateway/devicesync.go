@@ -30,11 +30,11 @@ type DeviceSync struct {
 	active    atomic.Int64  // Unix ms of the last activity of a device or peer in this process; 0: none
 	refusedAt atomic.Int64  // Unix s when it was last logged that clients are refused
 	trimming  chan struct{} // held by whoever trims
+	counted   atomic.Pointer[clientCounts]
 
 	mu      sync.Mutex // guards what follows
 	settler *settler   // that finishes what the row says is under way; nil: none runs
 	held    int        // while not 0 none is started: the data are being replaced
-	counted *clientCounts
 }
 
 // DeviceSync is the database's device sync.

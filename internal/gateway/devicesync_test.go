@@ -207,6 +207,56 @@ func (c *crashing) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return err
 }
 
+// slowReading is a store of which one View, the next after next was set, tells what it read only when it is let go.
+type slowReading struct {
+	store.Store
+	next atomic.Pointer[slowView]
+}
+
+type slowView struct{ read, letGo chan struct{} }
+
+func (s *slowReading) View(ctx context.Context, fn func(store.Reader) error) error {
+	err := s.Store.View(ctx, fn)
+	if v := s.next.Swap(nil); v != nil {
+		close(v.read)
+		<-v.letGo
+	}
+	return err
+}
+
+// A status that counts clients while a termination retires them does not make later ones tell of them.
+func TestClientsAreNotCountedAfterTheyAreRetired(t *testing.T) {
+	e := newEnv(t)
+	st := &slowReading{Store: e.st}
+	e.st = st
+	r := create(t, e.open(nil), "db", `{}`)
+	s := r.DeviceSync()
+	checkpoint(t, r, "phone")
+	count := func() int {
+		n, _, err := s.clientCounts(t.Context(), s.keeper())
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	v := &slowView{make(chan struct{}), make(chan struct{})}
+	st.next.Store(v)
+	early := make(chan int, 1)
+	go func() { early <- count() }()
+	await(t, v.read, "count")
+	if _, err := s.keeper().RetireClients(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.recount()
+	close(v.letGo)
+	if n := <-early; n != 1 {
+		t.Errorf("%d clients were there", n)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d clients after they were retired", n)
+	}
+}
+
 // D40: the process dies at each write of a termination in turn, also between a write and its answer. After a restart the termination goes
 // on by itself, ends, has made one epoch, and no document is lost.
 func TestD40CrashAtEachStepOfATermination(t *testing.T) {

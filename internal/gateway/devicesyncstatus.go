@@ -77,34 +77,26 @@ func (s *DeviceSync) Status(ctx context.Context) (devicesync.Status, error) {
 // clientCounts returns how many clients are known, and how many of them have not ended a reset.
 func (s *DeviceSync) clientCounts(ctx context.Context, keeper *database.Keeper) (all, pending int, err error) {
 	now, epoch := s.r.g.opts.Now(), s.live.Row().Record.Epoch.No
-	s.mu.Lock()
-	c := s.counted
-	s.mu.Unlock()
-	if c != nil && c.epoch == epoch && now.Sub(c.at) < countsFor {
-		return c.all, c.pending, nil
+	known := s.counted.Load()
+	if known != nil && known.epoch == epoch && now.Sub(known.at) < countsFor {
+		return known.all, known.pending, nil
 	}
 	clients, err := keeper.Clients(ctx, database.ClientFilter{})
 	if err != nil {
 		return 0, 0, err
 	}
-	c = &clientCounts{at: now, epoch: epoch, all: len(clients)}
+	c := &clientCounts{at: now, epoch: epoch, all: len(clients)}
 	for _, one := range clients {
 		if one.Reset != database.ResetNone && one.Reset != database.ResetDone {
 			c.pending++
 		}
 	}
-	s.mu.Lock()
-	s.counted = c
-	s.mu.Unlock()
+	s.counted.CompareAndSwap(known, c) // not if they were forgotten while they were counted
 	return c.all, c.pending, nil
 }
 
-// recount forgets the numbers of clients.
-func (s *DeviceSync) recount() {
-	s.mu.Lock()
-	s.counted = nil
-	s.mu.Unlock()
-}
+// recount forgets the numbers of clients, also those that are being counted now.
+func (s *DeviceSync) recount() { s.counted.Store(new(clientCounts)) }
 
 // Clients lists client records in order of their file_ident.
 func (s *DeviceSync) Clients(ctx context.Context, f database.ClientFilter) ([]database.ClientRecord, error) {
