@@ -84,6 +84,11 @@ func (c *chaos) step() {
 		what = fmt.Sprint("disabled ", user, c.disabled[user])
 		d := c.disabled[user]
 		e.change(user, access.UserUpdate{Disabled: &d})
+		for _, e := range []*env{c.p.a, c.p.b} {
+			if _, err := e.db.Access().User(c.t.Context(), user); (err != nil) != d {
+				c.t.Fatalf("%s: %v, but %v elsewhere", what, err, d)
+			}
+		}
 	case 5:
 		what = "purge " + id
 		if _, err := e.admin.Purge(c.t.Context(), []string{id}); err != nil {
@@ -91,6 +96,13 @@ func (c *chaos) step() {
 		}
 		for _, r := range c.replicas { // the feed does not tell, and does not bring it back either
 			delete(r.docs, id)
+		}
+		for _, e := range []*env{c.p.a, c.p.b} {
+			for _, line := range lines(drain(c.t, e.feed(e.admin, database.ChangesOptions{}), 0)) {
+				if strings.Contains(line, " "+id+" ") {
+					c.t.Fatalf("%s: a feed has %s", what, line)
+				}
+			}
 		}
 	case 6, 7:
 		r := c.replicas[c.rnd.IntN(len(c.replicas))]

@@ -77,6 +77,7 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 		},
 		ReadOnly:   s.ReadOnly,
 		DeviceSync: live,
+		Nodes:      g.nodes,
 		Now:        g.opts.Now,
 		Logger:     g.log.With("database", d.Name),
 		Stats:      stats,
