@@ -28,6 +28,7 @@ type Store struct {
 	sql     statements
 	queue   chan *request
 	waiters waiters
+	lookout lookout
 	leases  leases
 
 	closing   chan struct{} // closed when Close begins
