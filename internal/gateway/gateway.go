@@ -18,6 +18,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
@@ -36,6 +37,8 @@ type Options struct {
 	// NewReplicator makes what runs replications with other gateways; nil: this node runs none, and only keeps their
 	// definitions.
 	NewReplicator NewReplicatorFunc
+	// Cluster is what this node knows of the others. The gateway runs it, and leaves it when it closes. nil: this node is alone.
+	Cluster *cluster.Cluster
 	// Assigner says which node runs a replication; nil: this one runs them all.
 	Assigner Assigner
 	Logger   *slog.Logger     // discards if nil
@@ -48,6 +51,7 @@ type Gateway struct {
 	log       *slog.Logger
 	passwords *access.Passwords // shared by all databases
 	cluster   string
+	nodes     *cluster.Cluster
 
 	ctx        context.Context // ends when all background work is to end
 	end        context.CancelCauseFunc
@@ -93,9 +97,13 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if err := checkFile(opts.FileDatabases); err != nil {
 		return nil, err
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, dbs: map[string]*Running{}}
+	if opts.Cluster == nil {
+		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
+	}
+	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}}
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
+	g.background.Go(g.runCluster)
 	if err := g.open0(ctx); err != nil {
 		g.end(err)
 		g.background.Wait()
@@ -230,7 +238,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	wg.Wait()
 	g.end(errClosed)
 	g.background.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, g.leave(ctx))...)
 }
 
 // close takes one database offline for good. An operation under way is waited for: it ends by itself.
