@@ -80,7 +80,7 @@ func (g *Gateway) reconcile(ctx context.Context, defs []*definition) ([]*definit
 // reconcileOne decides what a database of the file becomes; nil: it stays deleted.
 func (g *Gateway) reconcileOne(ctx context.Context, name string, cfg *config.Database, active, detached *definition) (*definition, error) {
 	hash := fileHash(cfg)
-	if active != nil && active.FileHash == hash {
+	if active != nil && (active.FileHash == hash || g.own[name] != nil && active.FileHash == g.own[name].fileHash) {
 		return active, nil
 	}
 	if detached != nil && detached.FileHash == hash && detached.Detached == detachedByAPI && g.Persistent() {

@@ -67,7 +67,7 @@ func (g *Gateway) purgeOnce(ctx context.Context, space store.Space) error {
 			if err != nil || more {
 				return err
 			}
-			return tx.Delete(purgeKey(space))
+			return errors.Join(g.nodes.Forget(tx, replicationTopic(space)), tx.Delete(purgeKey(space)))
 		})
 		if err != nil {
 			return err
