@@ -267,7 +267,12 @@ func (p *replication) shown(node string) job.State {
 
 // settleShared waits until what was asked for has come about, on whatever node, but not long.
 func (p *replication) settleShared(ctx context.Context, ev job.Event) {
-	p.m.await(ctx, func() bool { return job.Settled(ev, p.status().State) })
+	p.m.await(ctx, func() bool {
+		p.mu.Lock()
+		ending := p.claimed != nil && p.run == nil // and not stored yet, so that other nodes would say something else
+		p.mu.Unlock()
+		return !ending && job.Settled(ev, p.status().State)
+	})
 }
 
 // await waits until something holds of what is stored, but not longer than settlePatience.
