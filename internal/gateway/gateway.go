@@ -56,7 +56,8 @@ type Gateway struct {
 	end        context.CancelCauseFunc
 	background sync.WaitGroup
 
-	dryRuns atomic.Int32 // under way
+	dryRuns   atomic.Int32  // under way
+	forgotten chan struct{} // gets a token when a database was taken out of the set: another node may have one of its name
 
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
@@ -97,7 +98,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Cluster == nil {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}}
+	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
 	if !g.nodes.Alone() {
 		g.opts.FileDatabases, g.own = splitFile(opts.FileDatabases)
 	}
