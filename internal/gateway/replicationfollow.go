@@ -93,17 +93,14 @@ func (m *Replications) leaveCluster(ctx context.Context) {
 
 // onlineShared is online where several nodes serve.
 func (m *Replications) onlineShared(ctx context.Context, d *definition, first bool) {
-	log := m.r.g.log.With("database", m.r.name)
-	alone, err := m.joinCluster(ctx, d)
-	if err != nil {
-		log.Error("this node cannot run replications of the database", "error", err)
-	}
-	if err := m.loadShared(ctx, d, first && alone); err != nil {
-		log.Error("replications could not be loaded", "error", err)
+	m.begin = func(ctx context.Context) error { return m.takePart(ctx, d, first) }
+	if err := m.begin(ctx); err != nil {
+		m.r.g.log.Error("this node runs no replications of the database yet; it is tried again", "database", m.r.name, "error", err)
+	} else {
+		m.begin = nil
 	}
 	m.save(saveSharedEvery)
 	m.mu.Lock()
-	m.told = true
 	if len(m.all) > startTogether {
 		m.startWindow = min(time.Duration(len(m.all))*startEach, startMost)
 	}
@@ -115,6 +112,18 @@ func (m *Replications) onlineShared(ctx context.Context, d *definition, first bo
 	m.mu.Lock()
 	m.follower = follower
 	m.mu.Unlock()
+}
+
+// takePart tells the others of this node and adds what is configured.
+func (m *Replications) takePart(ctx context.Context, d *definition, first bool) error {
+	m.mu.Lock()
+	m.told = true
+	m.mu.Unlock()
+	alone, err := m.joinCluster(ctx, d)
+	if err != nil {
+		return err
+	}
+	return m.loadShared(ctx, d, first && alone)
 }
 
 // follow starts the follower, which keeps to what is stored: definitions, what is asked of them, and which node is to run which.
@@ -154,6 +163,12 @@ func (m *Replications) wakeFollower() {
 
 // step looks at what is stored, makes the plan if that is this node's task, and does what this node has to do.
 func (m *Replications) step(ctx context.Context) error {
+	if m.begin != nil {
+		if err := m.begin(ctx); err != nil {
+			return err
+		}
+		m.begin = nil
+	}
 	if err := m.refresh(ctx); err != nil {
 		return err
 	}

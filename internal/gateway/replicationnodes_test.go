@@ -39,7 +39,7 @@ func TestReplicationsOnNodes(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *nodesEnv){
 		"Example1": exampleHomogenous, "Example2": exampleNotReplicating, "Example3": exampleHeterogenous,
 		"Example4": exampleAddingNodes, "Example5": exampleFailingNode,
-		"Anywhere": askAnywhere, "Adhoc": adhocAnywhere, "Fenced": fenced, "Returns": nodeReturns,
+		"Anywhere": askAnywhere, "Adhoc": adhocAnywhere, "Fenced": fenced, "Returns": nodeReturns, "Config": configFollowed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newNodesEnv(t, server)) })
 	}
@@ -350,4 +350,40 @@ func nodeReturns(t *testing.T, e *nodesEnv) {
 	e.until("one on each", patience, func() bool { return e.runner("r1") != e.runner("r2") && e.runner("r1") != "" && e.runner("r2") != "" })
 	e.settled("after its return", "r1", "node1", "node2")
 	e.settled("after its return", "r2", "node1", "node2")
+}
+
+// A config that is changed on one node is in force on all: a reload moves nothing, and what says that replications are not to run stops them.
+func configFollowed(t *testing.T, e *nodesEnv) {
+	e.start("node1", "")
+	e.start("node2", "")
+	create(t, e.nodes[0].g, "db", `{}`)
+	e.until("the database on node2", patience, func() bool {
+		r, err := e.nodes[1].g.Database("db")
+		return err == nil && r.State() == Online
+	})
+	for _, id := range []string{"r1", "r2"} {
+		define(t, e.nodes[1].running(t), id, pullAlways)
+	}
+	e.settled("before", "r1", "node1", "node2")
+	on := e.settled("before", "r2", "node1", "node2")
+	n := e.node(on)
+	was := n.fakes.runs("r2")
+	if _, err := update(t, e.nodes[0].g, "db", "", `{"revs_limit":30}`); err != nil {
+		t.Fatal(err)
+	}
+	e.until("a reload", patience, func() bool { return n.fakes.runs("r2") > was })
+	e.settled("after a reload", "r2", on)
+	if n.fakes.runs("r1") > 0 {
+		t.Errorf("a reload moves r1 to %s", on)
+	}
+	if _, err := update(t, e.nodes[1].g, "db", "", `{"sgreplicate_enabled":false}`); err != nil {
+		t.Fatal(err)
+	}
+	e.settled("switched off", "r1", "")
+	e.settled("switched off", "r2", "")
+	act(t, e.nodes[0].running(t), "r1", job.Start, job.Unassigned)
+	if _, err := update(t, e.nodes[0].g, "db", "", `{"sgreplicate_enabled":true}`); err != nil {
+		t.Fatal(err)
+	}
+	e.settled("switched on", "r1", "node1", "node2")
 }

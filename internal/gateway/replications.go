@@ -38,12 +38,13 @@ type Replications struct {
 	former []ReplicationStatus // of ad hoc replications that are gone, the latest last
 
 	// Where several nodes serve from one store:
-	told        bool            // the others know that this node has the database
-	follower    <-chan struct{} // closed when the follower has ended
-	wake        chan struct{}   // makes the follower look again
-	planned     planned         // as it was read last
-	refreshed   chan struct{}   // closed and replaced when something was read
-	startWindow time.Duration   // over which the first runs are spread; of the follower
+	told        bool                        // the others know that this node has the database
+	follower    <-chan struct{}             // closed when the follower has ended
+	wake        chan struct{}               // makes the follower look again
+	planned     planned                     // as it was read last
+	refreshed   chan struct{}               // closed and replaced when something was read
+	begin       func(context.Context) error // what is to be done first, and could not be so far; nil: nothing. Of the follower
+	startWindow time.Duration               // over which the first runs are spread; of the follower
 }
 
 // Replications are the database's replications with other gateways.
