@@ -57,6 +57,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if !errors.Is(err, errMoved) {
 			return Written{ID: w.ID}, err
 		}
+		j.lookAgain(p)
 		if err := j.takeTurn(ctx); err != nil {
 			return Written{ID: w.ID}, err
 		}
@@ -89,6 +90,13 @@ func (j *job) takeTurn(ctx context.Context) error {
 	var err error
 	j.unlock, err = j.h.db.locks.lock(ctx, string(j.h.coll.bodyPrefix(j.w.ID)))
 	return err
+}
+
+// lookAgain forgets what a write that moved was decided by, if that may be why.
+func (j *job) lookAgain(p *prepared) {
+	if p.resets != nil {
+		j.h.db.clients.resetChanged()
+	}
 }
 
 // close releases what the job holds.

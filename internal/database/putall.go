@@ -174,7 +174,9 @@ func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job,
 		again[j] = true
 	}
 	for _, r := range ready {
-		if !again[r.job] {
+		if again[r.job] {
+			r.job.lookAgain(r.p)
+		} else {
 			r.job.res.Written = r.p.result
 			h.committed(r.p)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/devicesync"
 )
 
@@ -23,6 +24,7 @@ type Session struct {
 	s      *DeviceSync
 	what   devicesync.Session
 	access devicesync.Access
+	epoch  uint64        // the number of the one that it was let in in
 	needs  atomic.Uint64 // the position whose history it still needs; 0: none
 
 	ctx context.Context
@@ -41,6 +43,9 @@ func (s *Session) Context() context.Context { return s.ctx }
 
 // Needs notes the position that the session's feed has come to, since trimming waits for it; 0: it has caught up.
 func (s *Session) Needs(pos tidegate.Seq) { s.needs.Store(uint64(pos)) }
+
+// Admit says to a Handle that it is the session's: what it writes is refused once the session would not be let in any more.
+func (s *Session) Admit(h *database.Handle) *database.Handle { return h.Admitted(s.access, s.epoch) }
 
 // Leave takes the session out. It is called once.
 func (s *Session) Leave() {
@@ -62,11 +67,12 @@ func (s *DeviceSync) Join(ctx context.Context, what devicesync.Session, access d
 	reg := &s.sessions
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
-	if err := s.gate(access); err != nil {
+	row := s.live.Row()
+	if err := s.gate(row, access); err != nil {
 		return nil, err
 	}
 	what.Started, what.Admin, what.Peer = s.r.g.opts.Now().UTC(), access.AdminFeed, access.Peer
-	one := &Session{s: s, what: what, access: access}
+	one := &Session{s: s, what: what, access: access, epoch: row.Record.Epoch.No}
 	one.ctx, one.end = context.WithCancelCause(ctx)
 	if reg.open == nil {
 		reg.open = map[*Session]struct{}{}
@@ -80,7 +86,7 @@ func (s *DeviceSync) Join(ctx context.Context, what devicesync.Session, access d
 
 // Allow lets a request of replication pass, or returns the *devicesync.GateError that refuses it.
 func (s *DeviceSync) Allow(access devicesync.Access) error {
-	if err := s.gate(access); err != nil {
+	if err := s.gate(s.live.Row(), access); err != nil {
 		return err
 	}
 	if !access.AdminFeed {
@@ -89,8 +95,8 @@ func (s *DeviceSync) Allow(access devicesync.Access) error {
 	return nil
 }
 
-func (s *DeviceSync) gate(access devicesync.Access) error {
-	err := s.live.Row().Gate(access)
+func (s *DeviceSync) gate(row *devicesync.Row, access devicesync.Access) error {
+	err := row.Gate(access)
 	if err == nil {
 		return nil // not err: a nil *GateError is no nil error
 	}
