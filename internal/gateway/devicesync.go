@@ -27,14 +27,16 @@ type DeviceSync struct {
 
 	sessions  sessions
 	stats     DeviceSyncStats
-	active    atomic.Int64  // Unix ms of the last activity of a device or peer in this process; 0: none
-	refusedAt atomic.Int64  // Unix s when it was last logged that clients are refused
-	trimming  chan struct{} // held by whoever trims
+	active    atomic.Int64 // Unix ms of the last activity of a device or peer in this process; 0: none
+	refusedAt atomic.Int64 // Unix s when it was last logged that clients are refused
 	counted   atomic.Pointer[clientCounts]
 
 	mu      sync.Mutex // guards what follows
 	settler *settler   // that finishes what the row says is under way; nil: none runs
 	held    int        // while not 0 none is started: the data are being replaced
+
+	following store.Space // whose row is followed; 0: none
+	unfollow  context.CancelFunc
 }
 
 // DeviceSync is the database's device sync.
@@ -42,7 +44,7 @@ func (r *Running) DeviceSync() *DeviceSync { return r.deviceSync }
 
 func newDeviceSync(r *Running, d *definition) *DeviceSync {
 	return &DeviceSync{
-		r: r, live: devicesync.NewLive(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart)), trimming: make(chan struct{}, 1),
+		r: r, live: devicesync.NewLive(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart)),
 	}
 }
 
@@ -204,6 +206,7 @@ func beginEpoch(tx store.Tx, space store.Space, rec *devicesync.Record, why devi
 func (s *DeviceSync) follow() {
 	s.endRefused()
 	s.settle()
+	wake(s.r.g.sessionsUrgent)
 }
 
 // load reads the row of a database's data. follow, once the definition is adopted, goes on with what it says is under way.
@@ -248,9 +251,7 @@ func (s *DeviceSync) carryOver(ctx context.Context, old, d *definition) (*device
 }
 
 // deviceSyncKey is where the row is: it goes wherever the database's space goes.
-func deviceSyncKey(space store.Space) store.Key {
-	return store.NewKey(space, store.KindMeta).Name(devicesync.RowName)
-}
+func deviceSyncKey(space store.Space) store.Key { return database.DeviceSyncKey(space) }
 
 // readRow reads the row of a database as it is stored, and its bytes; that of an automatic app, and no bytes, if there is none.
 func readRow(ctx context.Context, st store.Store, d *definition) (*devicesync.Row, []byte, error) {
@@ -303,7 +304,15 @@ func (s *DeviceSync) edit(ctx context.Context, decide func(devicesync.Row) (devi
 			return old, nil
 		}
 		row.Record.Version = old.Record.Version + 1
-		if err = writeRow(ctx, s.r.g.opts.Store, d.Space, stored, &row, also); err == nil {
+		noted := func(tx store.Tx, row *devicesync.Row) error {
+			if also != nil {
+				if err := also(tx, row); err != nil {
+					return err
+				}
+			}
+			return s.r.g.nodes.Note(tx, deviceSyncTopic(d.Space))
+		}
+		if err = writeRow(ctx, s.r.g.opts.Store, d.Space, stored, &row, noted); err == nil {
 			s.live.Set(&row)
 			return &row, nil
 		}
@@ -329,7 +338,7 @@ func writeRow(ctx context.Context, st store.Store, space store.Space, old []byte
 		if !bytes.Equal(now, old) {
 			return errRowMoved
 		}
-		if also != nil { // rare: an epoch or a marker, whose number only the commit section knows
+		if also != nil { // an epoch or a marker, perhaps, whose number only the commit section knows
 			*row = before
 			if err := also(tx, row); err != nil {
 				return err

@@ -59,6 +59,11 @@ func (s *Session) Leave() {
 		close(reg.gone)
 		reg.gone = nil
 	}
+	if unsettled(s.s.live.Row()) {
+		wake(s.s.r.g.sessionsUrgent)
+	} else {
+		wake(s.s.r.g.sessionsChanged)
+	}
 }
 
 // Join lets a replication in, or returns the *devicesync.GateError that refuses it. It is let in under the same lock that is taken when
@@ -78,6 +83,7 @@ func (s *DeviceSync) Join(ctx context.Context, what devicesync.Session, access d
 		reg.open = map[*Session]struct{}{}
 	}
 	reg.open[one] = struct{}{}
+	wake(s.r.g.sessionsChanged)
 	if !access.AdminFeed {
 		s.Touch()
 	}
@@ -149,14 +155,19 @@ func (s *DeviceSync) devices() (n int) {
 	return n
 }
 
-// lowestNeed is the lowest position that an open session still needs; 0 if none does.
-func (s *DeviceSync) lowestNeed() (lowest tidegate.Seq) {
-	s.each(func(one *Session) {
-		if pos := tidegate.Seq(one.needs.Load()); pos > 0 && (lowest == 0 || pos < lowest) {
-			lowest = pos
+// lowestNeed is the lowest position that an open session, on any node, still needs; 0 if none does.
+func (s *DeviceSync) lowestNeed(ctx context.Context) (lowest tidegate.Seq, err error) {
+	all, err := s.others(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lowest = s.presence().Needs
+	for _, p := range all {
+		if p.Needs > 0 && (lowest == 0 || p.Needs < lowest) {
+			lowest = p.Needs
 		}
-	})
-	return lowest
+	}
+	return lowest, nil
 }
 
 // endAll ends all sessions.

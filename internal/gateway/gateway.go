@@ -59,6 +59,9 @@ type Gateway struct {
 
 	dryRuns atomic.Int32 // under way
 
+	// Woken when sessions of device sync come and go; urgent: another node waits for it.
+	sessionsChanged, sessionsUrgent chan struct{}
+
 	mu     sync.Mutex // guards what follows; taken before Running.mu
 	dbs    map[string]*Running
 	closed bool
@@ -101,6 +104,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
 	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}}
+	g.sessionsChanged, g.sessionsUrgent = make(chan struct{}, 1), make(chan struct{}, 1)
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	g.background.Go(g.runCluster)
@@ -133,6 +137,7 @@ func (g *Gateway) open0(ctx context.Context) error {
 	}
 	g.loadAll(ctx, active)
 	g.background.Go(g.watchDeviceSync)
+	g.background.Go(g.tellPresence)
 	return nil
 }
 
@@ -178,6 +183,7 @@ func (g *Gateway) newRunning(d *definition) *Running {
 	}
 	r.replications = newReplications(r)
 	r.deviceSync = newDeviceSync(r, d)
+	r.deviceSync.subscribe(d.Space)
 	return r
 }
 

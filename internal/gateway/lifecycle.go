@@ -191,9 +191,10 @@ func (r *Running) reload(ctx context.Context, d *definition, db *database.Databa
 // adopt puts a definition in force for whoever asks. The database must not be open with another one.
 func (r *Running) adopt(d *definition) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.def = d
 	r.settings = d.Config.Settings()
+	r.mu.Unlock()
+	r.deviceSync.subscribe(d.Space)
 }
 
 // TakeOffline takes a database offline and returns when its requests have ended (resync.md §1.1). One that is
