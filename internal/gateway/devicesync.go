@@ -202,6 +202,18 @@ func beginEpoch(tx store.Tx, space store.Space, rec *devicesync.Record, why devi
 	return store.AdvanceSequence(tx, space, base)
 }
 
+// take makes a row that is durable the live one, and acts on it.
+func (s *DeviceSync) take(row *devicesync.Row) {
+	if row.Record.Version <= s.live.Row().Record.Version {
+		return
+	}
+	s.live.Set(row)
+	s.recount()
+	s.endOlder(row.Record.Epoch.No)
+	s.endBelow(row.Record.HistoryFloor)
+	s.follow()
+}
+
 // follow acts on a row that has just come into force: the gate ends sessions, and what takes longer begins.
 func (s *DeviceSync) follow() {
 	s.endRefused()
@@ -216,6 +228,11 @@ func (s *DeviceSync) load(ctx context.Context, d *definition) error {
 		s.live.Reset(row)
 	}
 	return err
+}
+
+// begin makes the automatic app that a database has before its row is read that of its definition.
+func (s *DeviceSync) begin(d *definition) {
+	s.live.Reset(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart))
 }
 
 // carryOver gives the data that take the place of a database's the row of those, in a new epoch, so that state and configuration stay and
@@ -300,7 +317,7 @@ func (s *DeviceSync) edit(ctx context.Context, decide func(devicesync.Row) (devi
 			return nil, err
 		}
 		if !changed {
-			s.live.Set(old)
+			s.take(old)
 			return old, nil
 		}
 		row.Record.Version = old.Record.Version + 1
@@ -313,7 +330,7 @@ func (s *DeviceSync) edit(ctx context.Context, decide func(devicesync.Row) (devi
 			return s.r.g.nodes.Note(tx, deviceSyncTopic(d.Space))
 		}
 		if err = writeRow(ctx, s.r.g.opts.Store, d.Space, stored, &row, noted); err == nil {
-			s.live.Set(&row)
+			s.take(&row)
 			return &row, nil
 		}
 		if !errors.Is(err, errRowMoved) {

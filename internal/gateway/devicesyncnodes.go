@@ -184,8 +184,8 @@ func (s *DeviceSync) unsubscribe() {
 	}
 }
 
-// followRetry is the pause after the row could not be read.
-const followRetry = 500 * time.Millisecond
+// rowRetry is the pause after the row could not be read.
+const rowRetry = 500 * time.Millisecond
 
 // followRow takes over the row when another node has changed it.
 func (s *DeviceSync) followRow(ctx context.Context, space store.Space) {
@@ -197,8 +197,8 @@ func (s *DeviceSync) followRow(ctx context.Context, space store.Space) {
 		case <-ctx.Done():
 			return
 		}
-		for s.refresh(ctx, space) != nil {
-			pause := time.NewTimer(followRetry)
+		for s.refreshOf(ctx, space) != nil {
+			pause := time.NewTimer(rowRetry)
 			select {
 			case <-pause.C:
 			case <-ctx.Done():
@@ -210,7 +210,11 @@ func (s *DeviceSync) followRow(ctx context.Context, space store.Space) {
 }
 
 // refresh takes over the row as it is stored, if it is newer than the one that is known, and acts on it.
-func (s *DeviceSync) refresh(ctx context.Context, space store.Space) error {
+func (s *DeviceSync) refresh(ctx context.Context) error {
+	return s.refreshOf(ctx, s.r.definition().Space)
+}
+
+func (s *DeviceSync) refreshOf(ctx context.Context, space store.Space) error {
 	d := s.r.definition()
 	if d.Space != space {
 		return nil // it has other data by now
@@ -223,16 +227,10 @@ func (s *DeviceSync) refresh(ctx context.Context, space store.Space) error {
 	if row.Record.Version <= before.Record.Version {
 		return nil
 	}
-	s.live.Set(row)
 	if row.Record.Place() != before.Record.Place() {
 		s.log().Info("device sync: state changed on another node", "from", before.Record.Word(), "to", row.Record.Word(), "phase", string(row.Record.Phase))
 	}
-	if row.Record.Epoch.No != before.Record.Epoch.No {
-		s.endOlder(row.Record.Epoch.No)
-	}
-	s.endBelow(row.Record.HistoryFloor)
-	s.recount()
-	s.follow()
+	s.take(row)
 	return nil
 }
 
@@ -249,7 +247,7 @@ func (s *DeviceSync) endOlder(epoch uint64) {
 func (s *DeviceSync) lead(ctx context.Context, f func(ctx context.Context) error) (err error) {
 	space := s.r.definition().Space
 	led := s.r.g.nodes.Lead(ctx, deviceSyncLease(space), func(ctx context.Context, _ uint64) error {
-		if err = s.refresh(ctx, space); err == nil {
+		if err = s.refreshOf(ctx, space); err == nil {
 			err = f(ctx)
 		}
 		if err != nil && ctx.Err() != nil {

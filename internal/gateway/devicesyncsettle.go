@@ -94,6 +94,9 @@ func (s *DeviceSync) runSettler(ctx context.Context, one *settler) {
 
 // settleHere does one thing that the row says is under way, once this node is the one that does such things.
 func (s *DeviceSync) settleHere(ctx context.Context) error {
+	if !unsettled(s.live.Row()) {
+		return nil
+	}
 	if s.live.Row().Record.Phase == devicesync.Building { // which needs the database to be online here
 		within, stop := s.during(ctx, devicesync.Building)
 		err := s.r.AwaitState(within, Online)

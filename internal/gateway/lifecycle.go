@@ -26,6 +26,9 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	d := r.definition()
 	err := r.mayServe(ctx)
 	if err == nil && db == nil {
+		err = r.deviceSync.refresh(ctx) // it has a say in how documents are routed
+	}
+	if err == nil && db == nil {
 		db, err = r.g.open(ctx, d, r.stats, r.deviceSync.live)
 	} else if err != nil && db != nil {
 		err = joinClose(err, db)
