@@ -169,7 +169,7 @@ func (s *DeviceSync) subscribe(space store.Space) {
 	}
 	ctx, cancel := context.WithCancel(g.ctx)
 	s.following, s.unfollow = space, cancel
-	if !g.spawn(func() { s.followRow(ctx, space) }) {
+	if !g.spawn(func() { s.followRow(ctx, space) }) || !g.spawn(func() { s.r.standby(ctx, space) }) {
 		cancel()
 	}
 }
@@ -198,11 +198,7 @@ func (s *DeviceSync) followRow(ctx context.Context, space store.Space) {
 			return
 		}
 		for s.refreshOf(ctx, space) != nil {
-			pause := time.NewTimer(rowRetry)
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-				pause.Stop()
+			if !pause(ctx, rowRetry) {
 				return
 			}
 		}

@@ -62,6 +62,10 @@ type Gateway struct {
 	// Woken when sessions of device sync come and go; urgent: another node waits for it.
 	sessionsChanged, sessionsUrgent chan struct{}
 
+	statesChanged chan struct{} // woken when a database's state changes
+	telling       sync.Mutex    // held by who tells the other nodes the states of databases
+	toldStates    string        // what was told last; guarded by telling
+
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
 	purging map[store.Space]bool // here
@@ -105,7 +109,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
 	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}}
-	g.sessionsChanged, g.sessionsUrgent = make(chan struct{}, 1), make(chan struct{}, 1)
+	g.sessionsChanged, g.sessionsUrgent, g.statesChanged = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	g.background.Go(g.runCluster)
@@ -130,6 +134,7 @@ func (g *Gateway) open0(ctx context.Context) error {
 	g.background.Go(g.followDefinitions)
 	g.background.Go(g.watchDeviceSync)
 	g.background.Go(g.tellPresence)
+	g.background.Go(g.tellStates)
 	return nil
 }
 
@@ -199,7 +204,7 @@ func (r *Running) loadFirst(ctx context.Context, d *definition) {
 
 func (g *Gateway) newRunning(d *definition) *Running {
 	r := &Running{
-		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}),
+		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}), resyncOver: make(chan struct{}, 1),
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
 	r.replications = newReplications(r)

@@ -25,12 +25,12 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	}
 	d := r.definition()
 	err := r.mayServe(ctx)
-	if err == nil && db == nil {
-		err = r.deviceSync.refresh(ctx) // it has a say in how documents are routed
+	if err == nil {
+		err = r.opens(ctx)
 	}
-	if err == nil && db == nil {
-		db, err = r.g.open(ctx, d, r.stats, r.deviceSync.live)
-	} else if err != nil && db != nil {
+	if err == nil {
+		db, d, err = r.openCurrent(ctx, db)
+	} else if db != nil {
 		err = joinClose(err, db)
 	}
 	if err == nil {
@@ -224,6 +224,9 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 	}
 	err = r.stop(context.WithoutCancel(ctx), errGoingOffline)
 	if err == nil {
+		err = g.tellStatesNow(context.WithoutCancel(ctx)) // a resync may be next, on any node
+	}
+	if err == nil {
 		g.log.Info("database offline", "database", name, "reason", "ADMIN Request")
 	}
 	return err
@@ -312,6 +315,9 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	r.warnHalfDone(ctx)
+	if err := r.releaseHalfDone(ctx); err != nil {
+		return err
+	}
 	if err := r.start(ctx, nil); err != nil {
 		return err
 	}
