@@ -127,7 +127,13 @@ func (r *Running) offlineElsewhere(rd store.Reader) error {
 	var open []string
 	for _, node := range slices.Sorted(maps.Keys(states)) {
 		state, there := states[node][r.name]
-		if node != r.g.nodes.Self() && there && state != Offline.String() {
+		if node == r.g.nodes.Self() || !there {
+			continue
+		}
+		if state == Resyncing.String() {
+			return errResyncRunning
+		}
+		if state != Offline.String() {
 			open = append(open, fmt.Sprintf("%s on node %s", state, node))
 		}
 	}
