@@ -62,6 +62,7 @@ func (g *Gateway) followDefinitions() {
 		case <-g.ctx.Done():
 			return
 		case <-woken:
+		case <-g.forgotten:
 		case <-retry.C:
 		}
 		retry.Stop()

@@ -9,6 +9,19 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 )
 
+// statesTopic is what nodes tell the states of their databases under: a map of states by name.
+const statesTopic = "states"
+
+// NodeStates are the states of databases on the nodes that are alive, as they last told them: by node and name of the database.
+func (g *Gateway) NodeStates(ctx context.Context) (map[string]map[string]string, error) {
+	var states map[string]map[string]string
+	err := g.opts.Store.View(ctx, func(r store.Reader) (err error) {
+		states, err = g.nodeStates(r)
+		return err
+	})
+	return states, err
+}
+
 // tellStates tells the other nodes the states of this one's databases until the gateway closes.
 func (g *Gateway) tellStates() {
 	if g.nodes.Alone() {

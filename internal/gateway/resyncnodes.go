@@ -143,19 +143,6 @@ func (r *Running) offlineElsewhere(rd store.Reader) error {
 	return nil
 }
 
-// statesTopic is what nodes tell the states of their databases under: a map of states by name.
-const statesTopic = "states"
-
-// NodeStates are the states of databases on the nodes that are alive, as they last told them: by node and name of the database.
-func (g *Gateway) NodeStates(ctx context.Context) (map[string]map[string]string, error) {
-	var states map[string]map[string]string
-	err := g.opts.Store.View(ctx, func(r store.Reader) (err error) {
-		states, err = g.nodeStates(r)
-		return err
-	})
-	return states, err
-}
-
 // opens counts a database as about to be open, for all nodes to see, unless an offline resync runs somewhere: one transaction decides which of
 // the two comes first. Unavailable: one runs.
 func (r *Running) opens(ctx context.Context) error {
