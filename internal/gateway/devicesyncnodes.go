@@ -210,6 +210,14 @@ func (s *DeviceSync) refresh(ctx context.Context) error {
 	return s.refreshOf(ctx, s.r.definition().Space)
 }
 
+// Refresh makes sure that the row that is known is the stored one: another node may have changed it a moment ago.
+func (s *DeviceSync) Refresh(ctx context.Context) error {
+	if s.r.g.nodes.Alone() {
+		return nil
+	}
+	return s.refresh(ctx)
+}
+
 func (s *DeviceSync) refreshOf(ctx context.Context, space store.Space) error {
 	d := s.r.definition()
 	if d.Space != space {
