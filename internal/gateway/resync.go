@@ -123,11 +123,11 @@ func (r *Running) ResyncStatus(ctx context.Context) (*ResyncInfo, error) {
 	return r.resyncInfo(st), nil
 }
 
-// AwaitResync waits for the end of the resync that runs, if one does, or of ctx.
+// AwaitResync waits for the end of the resync that runs, here or on another node, if one does, or of ctx.
 func (r *Running) AwaitResync(ctx context.Context) error {
 	run := r.currentRun()
 	if run == nil {
-		return nil
+		return r.awaitElsewhere(ctx)
 	}
 	select {
 	case <-run.done:

@@ -73,6 +73,24 @@ func (g *Gateway) askToStop(ctx context.Context, space store.Space, id string) e
 	})
 }
 
+// awaitElsewhere waits for the end of a resync that another node runs, if one does.
+func (r *Running) awaitElsewhere(ctx context.Context) error {
+	space := r.definition().Space
+	woken, stop := r.g.nodes.Subscribe(resyncTopic(space))
+	defer stop()
+	for {
+		st, err := r.g.readResync(ctx, space)
+		if err != nil || !r.g.elsewhere(&st) {
+			return err
+		}
+		select {
+		case <-woken:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // heedStop stops a run that another node has asked to stop.
 func (r *Running) heedStop(space store.Space, run *resyncRun) {
 	woken, stop := r.g.nodes.Subscribe(resyncTopic(space))

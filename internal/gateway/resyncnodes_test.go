@@ -110,6 +110,7 @@ func TestFleetResyncIsKnownOnAllNodes(t *testing.T) {
 	if _, err := b.StopResync(t.Context(), "db"); err != nil {
 		t.Fatal(err)
 	}
+	finishResync(t, rb, database.ResyncStopped)
 	end := finishResync(t, ra, database.ResyncStopped)
 	if end.DocsProcessed == slowDocs {
 		t.Error("it was not stopped")
