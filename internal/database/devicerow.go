@@ -1,6 +1,7 @@
 package database
 
 import (
+	"encoding/binary"
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
@@ -15,8 +16,9 @@ import (
 type deviceRows struct{ last atomic.Pointer[readDeviceRow] }
 
 type readDeviceRow struct {
-	raw string
-	row *devicesync.Row
+	raw     string
+	version string // of the row, as stored beside it; "": not known
+	row     *devicesync.Row
 }
 
 // DeviceSyncKey is where the row of a database's device sync is stored.
@@ -24,20 +26,49 @@ func DeviceSyncKey(space store.Space) store.Key {
 	return store.NewKey(space, store.KindMeta).Name(devicesync.RowName)
 }
 
+// deviceVersionKey holds the version of the row, which is short where the row is long.
+func deviceVersionKey(space store.Space) store.Key {
+	return store.NewKey(space, store.KindMeta).Name("device_sync_version")
+}
+
+// PutDeviceSync stores the row of device sync, encoded.
+func PutDeviceSync(tx store.Tx, space store.Space, row *devicesync.Row, value []byte) error {
+	if err := tx.Put(deviceVersionKey(space), binary.AppendUvarint(nil, row.Record.Version)); err != nil {
+		return err
+	}
+	return tx.Put(DeviceSyncKey(space), value)
+}
+
+// deviceKeys are what deviceRow will probably read.
+func (db *Database) deviceKeys() [][]byte {
+	if last := db.deviceRows.last.Load(); last != nil && last.version != "" {
+		return [][]byte{deviceVersionKey(db.space)}
+	}
+	return [][]byte{deviceVersionKey(db.space), DeviceSyncKey(db.space)}
+}
+
 // deviceRow is the row of device sync as of a snapshot or transaction. The database has device sync.
 func (db *Database) deviceRow(r store.Reader) (*devicesync.Row, error) {
-	stored, err := r.Get(DeviceSyncKey(db.space))
+	stored, err := r.Get(deviceVersionKey(db.space))
+	if err != nil {
+		return nil, err
+	}
+	version, last := string(stored), db.deviceRows.last.Load()
+	if last != nil && version != "" && last.version == version {
+		return last.row, nil
+	}
+	stored, err = r.Get(DeviceSyncKey(db.space))
 	if err != nil || stored == nil {
 		return db.device.Row(), err // nobody has changed it
 	}
-	if last := db.deviceRows.last.Load(); last != nil && last.raw == string(stored) {
+	if last != nil && version == "" && last.raw == string(stored) {
 		return last.row, nil
 	}
 	row, err := devicesync.DecodeRow(stored)
 	if err != nil {
 		return nil, err
 	}
-	db.deviceRows.last.Store(&readDeviceRow{string(stored), row})
+	db.deviceRows.last.Store(&readDeviceRow{string(stored), version, row})
 	return row, nil
 }
 

@@ -128,7 +128,7 @@ func (h *Handle) update(ctx context.Context, docs func() [][]byte, fn func(store
 			keys = append(keys, resetsKey(h.db.space))
 		}
 		if h.admitted != nil {
-			keys = append(keys, DeviceSyncKey(h.db.space))
+			keys = append(keys, h.db.deviceKeys()...)
 		}
 		return keys
 	}

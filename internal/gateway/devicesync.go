@@ -259,7 +259,7 @@ func (s *DeviceSync) carryOver(ctx context.Context, old, d *definition) (*device
 		if err := store.AdvanceSequence(tx, d.Space, base); err != nil {
 			return err
 		}
-		return tx.Put(deviceSyncKey(d.Space), value)
+		return database.PutDeviceSync(tx, d.Space, &fresh, value)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("carry over device sync of %s: %w", d.Name, err)
@@ -364,6 +364,6 @@ func writeRow(ctx context.Context, st store.Store, space store.Space, old []byte
 				return err
 			}
 		}
-		return tx.Put(deviceSyncKey(space), value)
+		return database.PutDeviceSync(tx, space, row, value)
 	})
 }

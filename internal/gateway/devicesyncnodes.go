@@ -115,7 +115,8 @@ func wake(c chan struct{}) {
 	}
 }
 
-// others reads what the other nodes that are alive tell of the database, by node; ok is false for one that has told nothing yet.
+// others reads what the other nodes that are alive and serve the database tell of it, by node. One that has told nothing yet has just started: what
+// its sessions could still store is judged where it is committed.
 func (s *DeviceSync) others(ctx context.Context) (map[string]presence, error) {
 	nodes := s.r.g.nodes
 	if nodes.Alone() {

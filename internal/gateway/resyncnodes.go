@@ -207,9 +207,7 @@ func (r *Running) releaseHalfDone(ctx context.Context) error {
 		return errResyncing
 	}
 	defer lease.Release()
-	return g.opts.Store.Update(ctx, func(tx store.Tx) error {
-		return cmp.Or(database.GiveUpResync(tx, space, st.ID, g.opts.Now()), tx.Delete(resyncStopKey(space)), g.nodes.Note(tx, resyncTopic(space)))
-	})
+	return g.giveUp(ctx, space, st.ID)
 }
 
 // disturbsElsewhere is disturbs of a resync that another node runs.
@@ -230,6 +228,7 @@ func (r *Running) disturbsElsewhere(ctx context.Context, old, cfg *config.Databa
 func (r *Running) standby(ctx context.Context, space store.Space) {
 	woken, stop := r.g.nodes.Subscribe(resyncTopic(space))
 	defer stop()
+	var last time.Time // when this node began to go on with one
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		state, moved, idle := r.state, r.moved, r.resync == nil
@@ -244,7 +243,9 @@ func (r *Running) standby(ctx context.Context, space store.Space) {
 		case idle && fits:
 			go func() {
 				defer close(over)
-				r.goOn(waiting, space)
+				if pause(waiting, time.Until(last.Add(settleRetry))) && r.goOn(waiting, space) {
+					last = time.Now()
+				}
 			}()
 		}
 		select {
@@ -261,22 +262,22 @@ func (r *Running) standby(ctx context.Context, space store.Space) {
 	}
 }
 
-// goOn waits until nobody runs the resync that is stored as running, and goes on with it.
-func (r *Running) goOn(ctx context.Context, space store.Space) {
+// goOn waits until nobody runs the resync that is stored as running, and goes on with it. It reports whether it began to.
+func (r *Running) goOn(ctx context.Context, space store.Space) (begun bool) {
 	lease, err := r.g.nodes.Lease(ctx, resyncLeaseName(space))
 	if err == nil {
-		err = r.resumeUnder(ctx, lease, space)
+		begun, err = r.resumeUnder(ctx, lease, space)
 	}
 	if err == nil || ctx.Err() != nil {
-		return
+		return begun
 	}
 	r.g.log.Error("a resync that another node has left behind is not gone on with yet", "database", r.name, "error", err)
 	pause(ctx, settleRetry)
+	return begun
 }
 
 // resumeUnder goes on with the resync that is stored as running, if it still is. The lease is given back unless that has begun.
-func (r *Running) resumeUnder(ctx context.Context, lease store.Lease, space store.Space) (err error) {
-	begun := false
+func (r *Running) resumeUnder(ctx context.Context, lease store.Lease, space store.Space) (begun bool, err error) {
 	defer func() {
 		if !begun {
 			lease.Release()
@@ -284,27 +285,48 @@ func (r *Running) resumeUnder(ctx context.Context, lease store.Lease, space stor
 	}()
 	unlock, err := r.lock(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	d := r.definition()
 	st, err := r.g.readResync(ctx, space)
 	if err != nil || !runs(&st) || d.Space != space {
-		return err
+		return false, err
 	}
 	options, ok, err := database.InterruptedResync(ctx, r.g.opts.Store, space)
 	if err != nil || !ok {
-		return err
+		return false, err
 	}
 	if err := r.mayResync(ResyncRequest{Online: options.Online}); err != nil {
-		return err
+		return false, err
 	}
-	if _, err = r.beginUnder(context.WithoutCancel(ctx), lease, d, d.planOf(options)); err != nil {
-		return err
+	run, err := r.beginUnder(context.WithoutCancel(ctx), lease, d, d.planOf(options))
+	if err != nil {
+		return false, err
 	}
-	begun = true
 	r.g.log.Info("this node goes on with a resync", "database", r.name, "resync", st.ID, "node_before", st.Node, "processed", st.DocsProcessed)
-	return nil
+	r.g.spawn(func() { r.giveUpInvalid(run, space, st.ID) })
+	return true, nil
+}
+
+// giveUpInvalid gives up a resync that cannot be gone on with, since the config does not have what it works on any more.
+func (r *Running) giveUpInvalid(run *resyncRun, space store.Space, id string) {
+	<-run.done
+	cause := run.failedToBegin()
+	if tidegate.ErrorCode(cause) != tidegate.Invalid {
+		return
+	}
+	r.g.log.Error("a resync that another node has left behind cannot be gone on with; start one anew", "database", r.name, "resync", id, "error", cause)
+	if err := r.g.giveUp(context.WithoutCancel(r.g.ctx), space, id); err != nil {
+		r.g.log.Error("it is not noted that a resync is given up", "database", r.name, "error", err)
+	}
+}
+
+// giveUp notes that a resync is not gone on with by itself.
+func (g *Gateway) giveUp(ctx context.Context, space store.Space, id string) error {
+	return g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		return cmp.Or(database.GiveUpResync(tx, space, id, g.opts.Now()), tx.Delete(resyncStopKey(space)), g.nodes.Note(tx, resyncTopic(space)))
+	})
 }
 
 // planOf makes the plan of options that are stored.
