@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
 )
 
 // finish encodes everything that the write will put.
@@ -26,6 +27,7 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 			Created: old.tree.LiveLeaves() == 0 && !e.body.deleted, Resolved: e.resolved,
 		},
 	}
+	p.shared, _ = e.h.db.blobs.(blob.Shared)
 	if e.docOut != nil {
 		p.removed = rec.setChannels(old, e.docOut.channels, current.ID, current.Deleted())
 		p.granted = rec.setGrants(old, e.docOut)
@@ -226,6 +228,9 @@ func (p *prepared) commit(tx store.Tx, routing *store.Routing) (moved bool, err 
 	}
 	if moved, err := resetsMoved(tx, p.coll.space, p.resets); moved || err != nil {
 		return moved, err
+	}
+	if ok, err := p.contentHolds(tx); !ok || err != nil {
+		return true, err
 	}
 	seq, err := tx.NextSequence(p.coll.space)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
 )
 
 // base is what a write starts from: the document as it was read.
@@ -179,6 +180,9 @@ type prepared struct {
 	rows []row // put as they are
 	gone []store.Key
 	refs []blobRef
+	// shared is where content is that refs refer to, if other nodes may remove it; contentGone: one did.
+	shared      blob.Shared
+	contentGone bool
 
 	old, new             *changes.DocState
 	oldGrants, newGrants *access.DocGrants

@@ -39,7 +39,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if p.nothing {
 			return p.result, nil
 		}
-		err = h.update(ctx, func() [][]byte { return [][]byte{p.docKey} }, func(tx store.Tx) error {
+		err = h.update(ctx, p.reads, func(tx store.Tx) error {
 			routing, err := h.db.routes.Read(tx)
 			if err != nil {
 				return err
@@ -57,7 +57,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if !errors.Is(err, errMoved) {
 			return Written{ID: w.ID}, err
 		}
-		j.lookAgain(p)
+		j.moved(p)
 		if err := j.takeTurn(ctx); err != nil {
 			return Written{ID: w.ID}, err
 		}
@@ -90,13 +90,6 @@ func (j *job) takeTurn(ctx context.Context) error {
 	var err error
 	j.unlock, err = j.h.db.locks.lock(ctx, string(j.h.coll.bodyPrefix(j.w.ID)))
 	return err
-}
-
-// lookAgain forgets what a write that moved was decided by, if that may be why.
-func (j *job) lookAgain(p *prepared) {
-	if p.resets != nil {
-		j.h.db.clients.resetChanged()
-	}
 }
 
 // close releases what the job holds.

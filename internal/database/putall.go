@@ -142,7 +142,7 @@ func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job,
 	records := func() [][]byte {
 		keys := make([][]byte, 0, len(ready)+2)
 		for i := range ready {
-			keys = append(keys, ready[i].p.docKey)
+			keys = append(keys, ready[i].p.reads()...)
 		}
 		return keys
 	}
@@ -175,11 +175,11 @@ func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job,
 	}
 	for _, r := range ready {
 		if again[r.job] {
-			r.job.lookAgain(r.p)
-		} else {
-			r.job.res.Written = r.p.result
-			h.committed(r.p)
+			r.job.moved(r.p)
+			continue
 		}
+		r.job.res.Written = r.p.result
+		h.committed(r.p)
 	}
 	return moved, nil
 }

@@ -95,14 +95,14 @@ func TestFleetTerminationOutlivesItsNode(t *testing.T) {
 	must(t, ra.DeviceSync(), terminateBody)
 	await(t, s.Context().Done(), "end of the session")
 	settled(t, rb.DeviceSync(), devicesync.Place{State: devicesync.Terminated, Phase: devicesync.Terminating})
-	a.link.cut()
+	a.link.set(true)
 	settled(t, rb.DeviceSync(), terminated)
 	if st, err := rb.DeviceSync().Status(t.Context()); err != nil || st.Sessions != 0 || st.Clients != 0 || st.Epoch.No != 1 {
 		t.Errorf("%+v, %v", st, err)
 	}
 	must(t, rb.DeviceSync(), enableBody)
 	checkpoint(t, rb, "tablet")
-	a.link.mend()
+	a.link.set(false)
 	s.Leave()
 	eventually(t, "news of it at the node that was away", func() bool {
 		row := ra.DeviceSync().Live().Row()

@@ -3,11 +3,8 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,12 +66,15 @@ type node struct {
 
 func (f *fleet) node(id string) *node {
 	f.t.Helper()
-	at := strings.Index(f.url, "@") + 1
-	slash := at + strings.Index(f.url[at:], "/")
-	l := newLink(f.t, f.url[at:slash])
+	l, url := newLink(f.t, f.url)
+	f.t.Cleanup(func() {
+		l.set(true)
+		_ = l.listener.Close()
+		l.wg.Wait()
+	})
 	n := &node{link: l, logs: &logs{waits: map[string]chan struct{}{}}}
 	var err error
-	n.st, err = pgstore.Open(f.t.Context(), f.url[:at]+l.addr()+f.url[slash:], pgstore.Options{Schema: f.schema, Connections: 8, RetryFor: time.Second})
+	n.st, err = pgstore.Open(f.t.Context(), url, pgstore.Options{Schema: f.schema, Connections: 8, RetryFor: time.Second})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (f *fleet) node(id string) *node {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() {
-		l.mend()
+		l.set(false)
 		if err := n.Close(context.Background()); err != nil {
 			f.t.Log(err)
 		}
@@ -125,78 +125,4 @@ func eventually(t *testing.T, what string, holds func() bool) {
 			t.Fatalf("no %s", what)
 		}
 	}
-}
-
-// link passes bytes between a node and the database until it is cut; then the node is, for all others, one that was killed or stopped.
-type link struct {
-	l  net.Listener
-	to string
-
-	mu    sync.Mutex
-	down  bool
-	conns map[net.Conn]struct{}
-}
-
-func newLink(t *testing.T, to string) *link {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &link{l: l, to: to, conns: map[net.Conn]struct{}{}}
-	t.Cleanup(func() { k.cut(); _ = l.Close() })
-	go k.accept()
-	return k
-}
-
-func (k *link) addr() string { return k.l.Addr().String() }
-
-func (k *link) accept() {
-	for {
-		in, err := k.l.Accept()
-		if err != nil {
-			return
-		}
-		go k.pass(in)
-	}
-}
-
-func (k *link) pass(in net.Conn) {
-	defer in.Close()
-	out, err := net.Dial("tcp", k.to)
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	k.mu.Lock()
-	if k.down {
-		k.mu.Unlock()
-		return
-	}
-	k.conns[in], k.conns[out] = struct{}{}, struct{}{}
-	k.mu.Unlock()
-	go func() {
-		_, _ = io.Copy(out, in)
-		_ = out.Close()
-	}()
-	_, _ = io.Copy(in, out)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.conns, in)
-	delete(k.conns, out)
-}
-
-func (k *link) cut() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.down = true
-	for c := range k.conns {
-		_ = c.Close()
-	}
-}
-
-func (k *link) mend() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.down = false
 }

@@ -39,10 +39,8 @@ type Options struct {
 	NewReplicator NewReplicatorFunc
 	// Cluster is what this node knows of the others. The gateway runs it, and leaves it when it closes. nil: this node is alone.
 	Cluster *cluster.Cluster
-	// Assigner says which node runs a replication; nil: this one runs them all.
-	Assigner Assigner
-	Logger   *slog.Logger     // discards if nil
-	Now      func() time.Time // time.Now if nil
+	Logger  *slog.Logger     // discards if nil
+	Now     func() time.Time // time.Now if nil
 }
 
 // Gateway is the running set of databases. It is safe for concurrent use.
@@ -52,6 +50,7 @@ type Gateway struct {
 	passwords *access.Passwords // shared by all databases
 	cluster   string
 	nodes     *cluster.Cluster
+	own       map[string]*own // of a database: what the config file says for this node alone
 
 	ctx        context.Context // ends when all background work is to end
 	end        context.CancelCauseFunc
@@ -97,9 +96,6 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Assigner == nil {
-		opts.Assigner = alone{opts.NodeID}
-	}
 	if opts.Startup == nil {
 		opts.Startup = &config.Startup{}
 	}
@@ -111,6 +107,9 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	}
 	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
 	g.sessionsChanged, g.sessionsUrgent, g.statesChanged = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	if !g.nodes.Alone() {
+		g.opts.FileDatabases, g.own = splitFile(opts.FileDatabases)
+	}
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	g.background.Go(g.runCluster)

@@ -174,6 +174,9 @@ func (r *Running) reload(ctx context.Context, d *definition, db *database.Databa
 	online := r.state == Online
 	r.mu.Unlock()
 	defer func() {
+		if r.State() != Online {
+			r.replications.leaveCluster(ctx)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.reloading = false

@@ -130,7 +130,7 @@ func TestFleetResyncIsKnownOnAllNodes(t *testing.T) {
 func TestFleetResyncIsTakenOver(t *testing.T) {
 	a, b, ra, rb := offlineFleet(t)
 	first := startResync(t, a.Gateway, ResyncRequest{})
-	a.link.cut()
+	a.link.set(true)
 	eventually(t, "resync on the other node", func() bool {
 		st := resyncStatus(t, rb)
 		return st.ID == first.ID && st.Node == "b" && st.State == database.ResyncCompleted && rb.State() == Offline
@@ -141,7 +141,7 @@ func TestFleetResyncIsTakenOver(t *testing.T) {
 	if got := inChannel(t, rb, "b"); len(got) != slowDocs {
 		t.Errorf("%d documents are routed anew", len(got))
 	}
-	a.link.mend()
+	a.link.set(false)
 	eventually(t, "end of the run on the node that was away", func() bool { return ra.currentRun() == nil })
 	if got := resyncStatus(t, ra); got.Node != "b" || got.State != database.ResyncCompleted {
 		t.Errorf("the node that was away has written %+v", got)
