@@ -63,13 +63,13 @@ func inChannel(t *testing.T, r *Running, channel string) (ids []string) {
 }
 
 // offlineFleet is two nodes on which a database is offline whose resync takes a while.
-func offlineFleet(t *testing.T) (a, b *node, ra, rb *Running) {
+func offlineFleet(t *testing.T, docs int) (a, b *node, ra, rb *Running) {
 	t.Helper()
 	f := newFleet(t)
 	a, b = f.node("a"), f.node("b")
 	ra = create(t, a.Gateway, "db", slowConfig(`function (doc) { channel('a'); }`))
 	rb = b.on(t, "db")
-	fillAll(t, ra, slowDocs)
+	fillAll(t, ra, docs)
 	if err := a.TakeOffline(t.Context(), "db"); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,8 @@ func offlineFleet(t *testing.T) (a, b *node, ra, rb *Running) {
 
 // An offline resync on one node is told of, refused a second time and stopped by the other, which cannot come online meanwhile.
 func TestFleetResyncIsKnownOnAllNodes(t *testing.T) {
-	a, b, ra, rb := offlineFleet(t)
+	const docs = 500
+	a, b, ra, rb := offlineFleet(t, docs)
 	first := startResync(t, a.Gateway, ResyncRequest{})
 	if got := resyncStatus(t, rb); got.ID != first.ID || got.State != database.ResyncRunning || got.Node != "a" {
 		t.Errorf("on the other node: %+v", got)
@@ -112,7 +113,7 @@ func TestFleetResyncIsKnownOnAllNodes(t *testing.T) {
 	}
 	finishResync(t, rb, database.ResyncStopped)
 	end := finishResync(t, ra, database.ResyncStopped)
-	if end.DocsProcessed == slowDocs {
+	if end.DocsProcessed == docs {
 		t.Error("it was not stopped")
 	}
 	if _, err := b.StopResync(t.Context(), "db"); err != errResyncNotRunning {
@@ -121,14 +122,15 @@ func TestFleetResyncIsKnownOnAllNodes(t *testing.T) {
 	if again := startResync(t, b.Gateway, ResyncRequest{}); again.ID != first.ID {
 		t.Errorf("it does not go on on the other node: %+v", again)
 	}
-	if end := finishResync(t, rb, database.ResyncCompleted); end.Node != "b" || end.DocsProcessed != slowDocs {
+	if end := finishResync(t, rb, database.ResyncCompleted); end.Node != "b" || end.DocsProcessed != docs {
 		t.Errorf("ended as %+v", end)
 	}
 }
 
 // If the node that runs a resync is gone another one goes on, and what the first one still does then is not stored.
 func TestFleetResyncIsTakenOver(t *testing.T) {
-	a, b, ra, rb := offlineFleet(t)
+	const docs = 200
+	a, b, ra, rb := offlineFleet(t, docs)
 	first := startResync(t, a.Gateway, ResyncRequest{})
 	a.link.set(true)
 	eventually(t, "resync on the other node", func() bool {
@@ -138,7 +140,7 @@ func TestFleetResyncIsTakenOver(t *testing.T) {
 	if err := b.BringOnline(t.Context(), "db", 0, true); err != nil {
 		t.Fatal(err)
 	}
-	if got := inChannel(t, rb, "b"); len(got) != slowDocs {
+	if got := inChannel(t, rb, "b"); len(got) != docs {
 		t.Errorf("%d documents are routed anew", len(got))
 	}
 	a.link.set(false)
