@@ -79,12 +79,30 @@ func (h *Handle) writer() script.User {
 // became visible since, that and what the snapshot says of documents do not belong together: the one is by the old sync
 // function and the other by the new one. Then the principal is read again.
 func (h *Handle) view(ctx context.Context, fn func(store.Reader) error) error {
+	return h.viewThrough(ctx, func(fn func(store.Reader) error) error { return h.db.st.View(ctx, fn) }, fn)
+}
+
+// viewDocs is view for a function that will read the records of documents.
+func (h *Handle) viewDocs(ctx context.Context, docIDs []string, fn func(store.Reader) error) error {
+	keys := func() [][]byte {
+		live := h.coll.routes.Last().Live(h.coll.id)
+		keys := make([][]byte, 0, len(docIDs)+1)
+		for _, id := range docIDs {
+			keys = append(keys, h.coll.docKey(live, id))
+		}
+		return append(keys, h.coll.routes.Key())
+	}
+	return h.viewThrough(ctx, func(fn func(store.Reader) error) error { return store.ViewReading(ctx, h.db.st, keys, fn) }, fn)
+}
+
+// viewThrough is view by one of the ways that the store has.
+func (h *Handle) viewThrough(ctx context.Context, view func(func(store.Reader) error) error, fn func(store.Reader) error) error {
 	if h.user == nil {
-		return h.db.st.View(ctx, fn)
+		return view(fn)
 	}
 	for {
 		outdated := false
-		err := h.db.st.View(ctx, func(r store.Reader) error {
+		err := view(func(r store.Reader) error {
 			routing, err := h.coll.routes.Read(r)
 			if err != nil {
 				return err
