@@ -57,7 +57,7 @@ func (s *DeviceSync) presence() presence {
 // Presence is told at most once in presencePause, and looked at every presenceTick in any case.
 const (
 	presencePause = time.Second
-	presenceTick  = 30 * time.Second
+	presenceTick  = 5 * time.Second
 )
 
 // tellPresence tells the other nodes of this one's sessions until the gateway closes.

@@ -267,6 +267,7 @@ func (g *Gateway) halfDone(ctx context.Context, r *Running) bool {
 	default:
 		err = errHalfDone
 		if !g.nodes.Alone() {
+			err = errResyncing // standby goes on with it, here or elsewhere
 			g.log.Warn("database stays offline: an offline resync of it has not come to its end", "database", r.name, "resync", st.ID, "node", st.Node)
 			break
 		}
