@@ -21,8 +21,9 @@ type Handle struct {
 	user *access.User // nil: an administrator, who sees and may do everything
 	blip bool         // counts as BLIP
 	// bypass: an administrator whom the write block lets through.
-	bypass bool
-	seen   *seen // nil: an administrator
+	bypass   bool
+	seen     *seen      // nil: an administrator
+	admitted *admission // by device sync; nil: it has nothing to do with it
 }
 
 // seen is what a user sees and is in a collection, looked up once it is needed.
@@ -153,7 +154,7 @@ func (h *Handle) Fresh(ctx context.Context) (*Handle, error) {
 		return nil, err
 	}
 	fresh := h.db.As(user, h.coll.id)
-	fresh.blip = h.blip
+	fresh.blip, fresh.admitted = h.blip, h.admitted
 	return fresh, nil
 }
 

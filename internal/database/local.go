@@ -158,7 +158,14 @@ func (h *Handle) putLocalWith(ctx context.Context, id, rev string, body []byte, 
 		return "", jsondoc.ErrTooLarge
 	}
 	var written local
-	err := h.db.st.Update(ctx, func(tx store.Tx) error {
+	keys := func() [][]byte {
+		keys := [][]byte{h.coll.localKey(id)}
+		if also != nil { // a checkpoint
+			keys = append(append(keys, clientKey(h.db.space, h.coll.id, id), saltKey(h.db.space)), h.db.deviceKeys()...)
+		}
+		return keys
+	}
+	err := store.UpdateReading(ctx, h.db.st, keys, func(tx store.Tx) error {
 		old, err := h.readLocal(tx, id)
 		if err != nil {
 			return err

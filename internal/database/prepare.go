@@ -36,6 +36,9 @@ type base struct {
 	physical store.Collection // of the live generation
 	fn       script.SyncFunction
 	next     *nextBase // of the generation that a run builds; nil: there is none
+
+	// resets is as of which changes of clients' resets the write was decided; nil: they do not matter.
+	resets *uint64
 }
 
 // read reads what the write starts from and applies the rules of gateway-rest.md §11.2.
@@ -192,6 +195,7 @@ type prepared struct {
 	next     *nextWrite // what goes into the generation that a run builds; nil: nothing
 
 	quarantine *quarantined // a body that is not made current; nil: none
+	resets     *uint64      // base.resets
 
 	rows []row // put as they are
 	gone []store.Key

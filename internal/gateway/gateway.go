@@ -59,6 +59,13 @@ type Gateway struct {
 	dryRuns   atomic.Int32  // under way
 	forgotten chan struct{} // gets a token when a database was taken out of the set: another node may have one of its name
 
+	// Woken when sessions of device sync come and go; urgent: another node waits for it.
+	sessionsChanged, sessionsUrgent chan struct{}
+
+	statesChanged chan struct{} // woken when a database's state changes
+	telling       sync.Mutex    // held by who tells the other nodes the states of databases
+	toldStates    string        // what was told last; guarded by telling
+
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
 	purging map[store.Space]bool // here
@@ -99,6 +106,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
 	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
+	g.sessionsChanged, g.sessionsUrgent, g.statesChanged = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	if !g.nodes.Alone() {
 		g.opts.FileDatabases, g.own = splitFile(opts.FileDatabases)
 	}
@@ -125,6 +133,8 @@ func (g *Gateway) open0(ctx context.Context) error {
 	g.loadAll(ctx, active)
 	g.background.Go(g.followDefinitions)
 	g.background.Go(g.watchDeviceSync)
+	g.background.Go(g.tellPresence)
+	g.background.Go(g.tellStates)
 	return nil
 }
 
@@ -194,11 +204,12 @@ func (r *Running) loadFirst(ctx context.Context, d *definition) {
 
 func (g *Gateway) newRunning(d *definition) *Running {
 	r := &Running{
-		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}),
+		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}), resyncOver: make(chan struct{}, 1),
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
 	r.replications = newReplications(r)
 	r.deviceSync = newDeviceSync(r, d)
+	r.deviceSync.subscribe(d.Space)
 	return r
 }
 
