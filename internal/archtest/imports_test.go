@@ -27,6 +27,7 @@ var levels = map[string]int{
 	"internal/changes":           2,
 	"internal/access":            2,
 	"internal/job":               2,
+	"internal/cluster":           2,
 	"internal/store/blob":        2,
 	"internal/store/archive":     3,
 	"internal/store/pebblestore": 2,

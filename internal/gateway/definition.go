@@ -36,6 +36,9 @@ type definition struct {
 	// FileHash is the hash of the config file's section that the config was last taken from; "" for one made
 	// over the API.
 	FileHash string
+	// FileHashes are the sections that the nodes had in their files when they last started, by node: files may differ, and the one
+	// that was edited last counts.
+	FileHashes map[string]string
 	// Detached is why the database is not served any more though its data are kept: "" for one that is.
 	Detached string
 
@@ -67,6 +70,7 @@ type record struct {
 	Updated     time.Time                   `json:"updated"`
 	Generation  uint64                      `json:"generation"`
 	FileHash    string                      `json:"file_hash,omitempty"`
+	FileHashes  map[string]string           `json:"file_hashes,omitempty"`
 	Detached    string                      `json:"detached,omitempty"`
 	Collections map[string]store.Collection `json:"collections,omitempty"`
 	ResyncDue   []string                    `json:"resync_due,omitempty"`
@@ -84,7 +88,7 @@ const (
 func (d *definition) encode(keys *config.Keyring) ([]byte, error) {
 	return json.Marshal(record{
 		recordFormat, d.Name, d.Space, d.StorageID, d.ServerUUID, d.SyncEpoch, d.EpochStart.UnixMicro(),
-		d.Created, d.Updated, d.Generation, d.FileHash, d.Detached, d.Collections, d.ResyncDue, d.Config.Seal(keys),
+		d.Created, d.Updated, d.Generation, d.FileHash, d.FileHashes, d.Detached, d.Collections, d.ResyncDue, d.Config.Seal(keys),
 	})
 }
 
@@ -103,7 +107,7 @@ func decodeDefinition(b []byte, keys *config.Keyring) (*definition, error) {
 	}
 	return &definition{
 		r.Name, r.Space, r.StorageID, r.ServerUUID, r.SyncEpoch, time.UnixMicro(r.EpochStart).UTC(),
-		r.Created, r.Updated, r.Generation, r.FileHash, r.Detached, r.Collections, r.ResyncDue, cfg,
+		r.Created, r.Updated, r.Generation, r.FileHash, r.FileHashes, r.Detached, r.Collections, r.ResyncDue, cfg,
 	}, nil
 }
 
@@ -111,6 +115,16 @@ func decodeDefinition(b []byte, keys *config.Keyring) (*definition, error) {
 func (d *definition) version() string {
 	sum := sha256.Sum256(d.Config.Masked())
 	return fmt.Sprintf("%d-%x", d.Generation, sum[:4])
+}
+
+// sameData reports whether two versions of a definition are of the same data.
+func (d *definition) sameData(o *definition) bool {
+	return d.Space == o.Space && d.SyncEpoch == o.SyncEpoch
+}
+
+// sameVersion reports whether two definitions are the same version of one.
+func (d *definition) sameVersion(o *definition) bool {
+	return d.Generation == o.Generation && d.Detached == o.Detached && d.sameData(o) && slices.Equal(d.ResyncDue, o.ResyncDue)
 }
 
 // withConfig returns a copy of the next version with another config. Collections that are new get numbers.

@@ -215,6 +215,17 @@ func (s *DeviceSync) load(ctx context.Context, d *definition) error {
 	return err
 }
 
+// begin makes the automatic app that a database has before its row is read that of its definition.
+func (s *DeviceSync) begin(d *definition) {
+	s.live.Reset(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart))
+}
+
+// refresh reads the row as it is stored.
+func (s *DeviceSync) refresh(ctx context.Context) error {
+	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) { return row, false, nil }, nil)
+	return err
+}
+
 // carryOver gives the data that take the place of a database's the row of those, in a new epoch, so that state and configuration stay and
 // every client resets. One that nobody has touched begins anew.
 func (s *DeviceSync) carryOver(ctx context.Context, old, d *definition) (*devicesync.Row, error) {

@@ -33,8 +33,11 @@ func checkFile(dbs map[string]*config.Database) error {
 //   - in both, and the file's section is not the one it was last taken from: the file's is taken;
 //   - in both, and the section is the same: what is stored stays, with changes made over the API, which may
 //     have deleted it;
-//   - only in the store, and made over the API: it stays;
+//   - only in the store, and made over the API, or in the file of another node: it stays;
 //   - only in the store, and once made from a file: it is no longer served; its data are kept.
+//
+// Files of nodes may differ: "the one it was last taken from" is the one that this node had when it started last, or the one that the
+// stored config came from.
 //
 // With disable_persistent_config the file alone counts.
 func (g *Gateway) reconcile(ctx context.Context, defs []*definition) ([]*definition, error) {
@@ -63,6 +66,12 @@ func (g *Gateway) reconcile(ctx context.Context, defs []*definition) ([]*definit
 		if _, inFile := g.opts.FileDatabases[d.Name]; inFile || d.FileHash == "" {
 			continue
 		}
+		if elsewhere, err := g.noLongerHere(ctx, d); elsewhere || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		g.log.Warn("the database is no longer in the config file and is not served; its data are kept", "database", d.Name)
 		if err := g.detach(ctx, d, detachedByFile); err != nil {
 			return nil, err
@@ -80,8 +89,8 @@ func (g *Gateway) reconcile(ctx context.Context, defs []*definition) ([]*definit
 // reconcileOne decides what a database of the file becomes; nil: it stays deleted.
 func (g *Gateway) reconcileOne(ctx context.Context, name string, cfg *config.Database, active, detached *definition) (*definition, error) {
 	hash := fileHash(cfg)
-	if active != nil && active.FileHash == hash {
-		return active, nil
+	if active != nil && (active.FileHash == hash || active.FileHashes[g.opts.NodeID] == hash) {
+		return g.noteFile(ctx, active, hash)
 	}
 	if detached != nil && detached.FileHash == hash && detached.Detached == detachedByAPI && g.Persistent() {
 		g.log.Warn("the database is in the config file but was deleted over the admin API since the file was last edited; it stays deleted",
@@ -109,7 +118,40 @@ func (g *Gateway) reconcileOne(ctx context.Context, name string, cfg *config.Dat
 		d = d.withConfig(cfg, g.opts.Now())
 	}
 	d.FileHash, d.Detached = hash, ""
+	d.noteFile(g.opts.NodeID, hash)
 	return d, g.save(ctx, d)
+}
+
+// noteFile notes the section that a node's file has.
+func (d *definition) noteFile(node, hash string) {
+	d.FileHashes = maps.Clone(d.FileHashes)
+	if d.FileHashes == nil {
+		d.FileHashes = map[string]string{}
+	}
+	d.FileHashes[node] = hash
+}
+
+// noteFile stores what this node's file has of a database whose config stays as it is.
+func (g *Gateway) noteFile(ctx context.Context, d *definition, hash string) (*definition, error) {
+	if d.FileHashes[g.opts.NodeID] == hash || g.nodes.Alone() && len(d.FileHashes) == 0 {
+		return d, nil // one node alone needs no list
+	}
+	c := *d
+	c.noteFile(g.opts.NodeID, hash)
+	return &c, g.save(ctx, &c)
+}
+
+// noLongerHere notes that this node's file has a database no more, and reports whether another node's has it.
+func (g *Gateway) noLongerHere(ctx context.Context, d *definition) (elsewhere bool, err error) {
+	if _, had := d.FileHashes[g.opts.NodeID]; !had {
+		return len(d.FileHashes) > 0, nil
+	}
+	if len(d.FileHashes) == 1 {
+		return false, nil
+	}
+	d.FileHashes = maps.Clone(d.FileHashes)
+	delete(d.FileHashes, g.opts.NodeID)
+	return true, g.save(ctx, d)
 }
 
 // detach stores that a database is not served any more.

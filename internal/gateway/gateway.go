@@ -18,6 +18,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/access"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/store"
@@ -36,6 +37,8 @@ type Options struct {
 	// NewReplicator makes what runs replications with other gateways; nil: this node runs none, and only keeps their
 	// definitions.
 	NewReplicator NewReplicatorFunc
+	// Cluster is what this node knows of the others. The gateway runs it, and leaves it when it closes. nil: this node is alone.
+	Cluster *cluster.Cluster
 	// Assigner says which node runs a replication; nil: this one runs them all.
 	Assigner Assigner
 	Logger   *slog.Logger     // discards if nil
@@ -48,6 +51,7 @@ type Gateway struct {
 	log       *slog.Logger
 	passwords *access.Passwords // shared by all databases
 	cluster   string
+	nodes     *cluster.Cluster
 
 	ctx        context.Context // ends when all background work is to end
 	end        context.CancelCauseFunc
@@ -55,9 +59,10 @@ type Gateway struct {
 
 	dryRuns atomic.Int32 // under way
 
-	mu     sync.Mutex // guards what follows; taken before Running.mu
-	dbs    map[string]*Running
-	closed bool
+	mu      sync.Mutex // guards what follows; taken before Running.mu
+	dbs     map[string]*Running
+	purging map[store.Space]bool // here
+	closed  bool
 }
 
 // discard is the logger of who gave none.
@@ -93,9 +98,13 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if err := checkFile(opts.FileDatabases); err != nil {
 		return nil, err
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, dbs: map[string]*Running{}}
+	if opts.Cluster == nil {
+		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
+	}
+	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}}
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
+	g.background.Go(g.runCluster)
 	if err := g.open0(ctx); err != nil {
 		g.end(err)
 		g.background.Wait()
@@ -109,23 +118,32 @@ func (g *Gateway) open0(ctx context.Context) error {
 	for _, w := range g.opts.Startup.Warnings() {
 		g.log.Warn("a setting has no effect", "setting", w)
 	}
-	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
-	if err != nil {
-		return fmt.Errorf("read definitions: %w", err)
-	}
-	if g.cluster, err = g.clusterUUID(ctx, found.cluster); err != nil {
-		return err
-	}
-	active, err := g.reconcile(ctx, found.definitions)
+	active, err := g.readDefinitions(ctx)
 	if err != nil {
 		return err
-	}
-	for _, space := range found.purges {
-		g.spawn(func() { g.purge(space) })
 	}
 	g.loadAll(ctx, active)
+	g.background.Go(g.followDefinitions)
 	g.background.Go(g.watchDeviceSync)
 	return nil
+}
+
+// readDefinitions reads what is stored, brings it together with the config file, and returns what is to be loaded. Nodes do so one
+// after another.
+func (g *Gateway) readDefinitions(ctx context.Context) ([]*definition, error) {
+	turn, err := g.nodes.Lease(ctx, topicDefinitions)
+	if err != nil {
+		return nil, fmt.Errorf("wait for other nodes that start: %w", err)
+	}
+	defer turn.Release()
+	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
+	if err != nil {
+		return nil, fmt.Errorf("read definitions: %w", err)
+	}
+	if g.cluster, err = g.clusterUUID(ctx, found.cluster); err != nil {
+		return nil, err
+	}
+	return g.reconcile(ctx, found.definitions)
 }
 
 // loadAll loads the databases of the definitions, some at a time.
@@ -135,32 +153,40 @@ func (g *Gateway) loadAll(ctx context.Context, defs []*definition) {
 	for _, d := range defs {
 		r := g.newRunning(d)
 		g.dbs[d.Name] = r
-		if err := r.deviceSync.load(ctx, d); err != nil {
-			r.err = err
-			g.log.Error("database does not load", "database", d.Name, "error", err)
-			continue
-		}
-		r.deviceSync.follow()
-		if r.settings.Offline {
-			continue
-		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			r.op <- struct{}{}
 			defer func() { <-r.op }()
-			g.warn(d)
-			if g.halfDone(ctx, r) {
-				return
-			}
-			if err := r.start(ctx, nil); err != nil {
-				g.log.Error("database does not load", "database", d.Name, "error", err)
-				return
-			}
-			g.log.Info("database online", "database", d.Name)
+			r.loadFirst(ctx, d)
 		})
 	}
 	wg.Wait()
+}
+
+// loadFirst loads a database that this node has just heard of. r.op is held.
+func (r *Running) loadFirst(ctx context.Context, d *definition) {
+	g := r.g
+	if err := r.deviceSync.load(ctx, d); err != nil {
+		r.mu.Lock()
+		r.err = err
+		r.mu.Unlock()
+		g.log.Error("database does not load", "database", d.Name, "error", err)
+		return
+	}
+	r.deviceSync.follow()
+	if d.Config.Settings().Offline {
+		return
+	}
+	g.warn(d)
+	if g.halfDone(ctx, r) {
+		return
+	}
+	if err := r.start(ctx, nil); err != nil {
+		g.log.Error("database does not load", "database", d.Name, "error", err)
+		return
+	}
+	g.log.Info("database online", "database", d.Name)
 }
 
 func (g *Gateway) newRunning(d *definition) *Running {
@@ -230,7 +256,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	wg.Wait()
 	g.end(errClosed)
 	g.background.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, g.leave(ctx))...)
 }
 
 // close takes one database offline for good. An operation under way is waited for: it ends by itself.

@@ -59,7 +59,7 @@ func (g *Gateway) reserve(name string, cfg *config.Database) (*Running, error) {
 		return nil, errClosed
 	}
 	if g.dbs[name] != nil {
-		return nil, tidegate.Errorf(tidegate.Exists, "Duplicate database name %q", name)
+		return nil, errDuplicate(name)
 	}
 	r := g.newRunning(&definition{Name: name, Config: strip(cfg)})
 	r.op <- struct{}{}
@@ -94,7 +94,7 @@ func (g *Gateway) create(ctx context.Context, r *Running, name string, cfg *conf
 	if err := g.installPrincipals(ctx, db, d); err != nil {
 		return nil, joinClose(err, db)
 	}
-	if err := g.save(ctx, d); err != nil {
+	if err := g.saveNew(ctx, d); err != nil {
 		return nil, joinClose(err, db)
 	}
 	g.warn(d)
@@ -166,16 +166,54 @@ func (g *Gateway) replace(ctx context.Context, d, old *definition) error {
 	}
 	err = g.opts.Store.Update(ctx, func(tx store.Tx) error {
 		if old != nil {
-			if stored, err := g.readDefinition(tx, d); err != nil || stored == nil || stored.Generation != old.Generation {
-				return cmp.Or(err, errOutdated)
+			if err := g.unchanged(tx, old); err != nil {
+				return err
 			}
 		}
-		return tx.Put(definitionKey(d.Name, d.StorageID), value)
+		return cmp.Or(tx.Put(definitionKey(d.Name, d.StorageID), value), g.nodes.Note(tx, topicDefinitions))
 	})
 	if err != nil {
 		return fmt.Errorf("store definition of %s: %w", d.Name, err)
 	}
 	return nil
+}
+
+// unchanged returns errOutdated if d is not the version that is stored.
+func (g *Gateway) unchanged(r store.Reader, d *definition) error {
+	stored, err := g.readDefinition(r, d)
+	if err == nil && (stored == nil || stored.Generation != d.Generation || !stored.sameData(d)) {
+		err = errOutdated
+	}
+	return err
+}
+
+// saveNew stores the definition of a new database. Exists: another node has made one of this name.
+func (g *Gateway) saveNew(ctx context.Context, d *definition) error {
+	value, err := g.encode(d)
+	if err != nil {
+		return err
+	}
+	err = g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		err := scan(tx, definitionPrefix().Name(d.Name), func(_, value []byte) error {
+			other, err := decodeDefinition(value, g.opts.Secrets)
+			if err == nil && other.Detached == "" {
+				err = errDuplicate(d.Name)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return cmp.Or(tx.Put(definitionKey(d.Name, d.StorageID), value), g.nodes.Note(tx, topicDefinitions))
+	})
+	if err != nil && tidegate.ErrorCode(err) != tidegate.Exists {
+		err = fmt.Errorf("store definition of %s: %w", d.Name, err)
+	}
+	return err
+}
+
+func errDuplicate(name string) error {
+	return tidegate.Errorf(tidegate.Exists, "Duplicate database name %q", name)
 }
 
 // encode returns the form in which a definition is stored.
@@ -251,16 +289,14 @@ func (g *Gateway) Update(ctx context.Context, name, ifMatch string, change func(
 		if version, err = r.update(ctx, r.definition(), ifMatch, change); !errors.Is(err, errOutdated) {
 			return version, err
 		}
-		stored, err := g.stored(ctx, r.definition())
-		if err != nil {
+		if err := r.catchUp(ctx); err != nil {
 			return "", err
 		}
-		if stored != nil {
-			r.adopt(stored)
-		}
 	}
-	return "", tidegate.Errorf(tidegate.Unavailable, "the config is being changed by somebody else, try again later")
+	return "", errContended
 }
+
+var errContended = tidegate.Errorf(tidegate.Unavailable, "the config is being changed by somebody else, try again later")
 
 // disturbs reports whether a change of the config cannot be made while an online resync runs: it gives another function to
 // the collection whose candidate will take that place, or takes away or brings collections.
@@ -406,20 +442,34 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 			return err
 		}
 	}
-	d := *r.definition()
-	if purge {
-		err = g.abandon(ctx, &d, nil)
-	} else {
-		d.Detached = detachedByAPI
-		err = g.save(ctx, &d)
-	}
-	if err != nil {
+	if err := r.discard(ctx, purge); err != nil {
 		release()
 		return err
 	}
 	g.forget(r) // what was under way of its device sync goes on if the data come back
 	g.log.Info("database deleted", "database", name, "purge", purge)
 	return nil
+}
+
+// discard stores that a database is deleted. r.op is held.
+func (r *Running) discard(ctx context.Context, purge bool) (err error) {
+	for range updateTries {
+		old := r.definition()
+		if purge {
+			err = r.g.abandon(ctx, old, nil)
+		} else {
+			d := *old
+			d.Detached = detachedByAPI
+			err = r.g.replace(ctx, &d, old)
+		}
+		if !errors.Is(err, errOutdated) {
+			return err
+		}
+		if err := r.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return errContended
 }
 
 // Flush deletes everything in a database and opens it empty with the same config: it gets a new space and a
@@ -435,6 +485,20 @@ func (g *Gateway) Flush(ctx context.Context, name string) error {
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx)
+	for range updateTries {
+		if err = r.flush(ctx); !errors.Is(err, errOutdated) {
+			return err
+		}
+		if err := r.catchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return errContended
+}
+
+// flush is Flush. r.op is held. errOutdated: the definition was changed meanwhile.
+func (r *Running) flush(ctx context.Context) error {
+	g := r.g
 	if state := r.State(); state != Online {
 		return stateError(state)
 	}
@@ -444,7 +508,7 @@ func (g *Gateway) Flush(ctx context.Context, name string) error {
 		return err
 	}
 	d := *old
-	fresh := newDefinition(name, space, g.opts.Now())
+	fresh := newDefinition(r.name, space, g.opts.Now())
 	d.Space, d.ServerUUID, d.SyncEpoch, d.EpochStart = fresh.Space, fresh.ServerUUID, fresh.SyncEpoch, fresh.EpochStart
 	db, err := g.open(ctx, &d, r.stats, r.deviceSync.live)
 	if err != nil {

@@ -11,17 +11,22 @@ import (
 )
 
 // abandon gives the data of a definition up for destruction and, in the same transaction, stores what follows
-// it: replacement, or nothing if that is nil. The destruction survives restarts.
+// it: replacement, or nothing if that is nil. The destruction survives restarts. From then on a node that has not heard of it cannot write
+// to them any more. errOutdated: d is not the version that is stored.
 func (g *Gateway) abandon(ctx context.Context, d, replacement *definition) error {
 	var value []byte
 	if replacement != nil {
 		var err error
-		if value, err = replacement.encode(g.opts.Secrets); err != nil {
-			return fmt.Errorf("encode definition of %s: %w", d.Name, err)
+		if value, err = g.encode(replacement); err != nil {
+			return err
 		}
 	}
 	err := g.opts.Store.Update(ctx, func(tx store.Tx) error {
-		if err := tx.Put(purgeKey(d.Space), []byte(d.Name)); err != nil {
+		if err := g.unchanged(tx, d); err != nil {
+			return err
+		}
+		err := errors.Join(tx.Put(purgeKey(d.Space), []byte(d.Name)), store.GiveUp(tx, d.Space), g.nodes.Note(tx, topicDefinitions))
+		if err != nil {
 			return err
 		}
 		if value != nil {
@@ -32,8 +37,26 @@ func (g *Gateway) abandon(ctx context.Context, d, replacement *definition) error
 	if err != nil {
 		return fmt.Errorf("give up data of %s: %w", d.Name, err)
 	}
-	g.spawn(func() { g.purge(d.Space) }) // if it does not start now it does at the next start
+	g.startPurge(d.Space) // if it does not start now it does at the next start
 	return nil
+}
+
+// startPurge destroys a space in the background, unless that is under way.
+func (g *Gateway) startPurge(space store.Space) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || g.purging[space] {
+		return
+	}
+	g.purging[space] = true
+	g.background.Go(func() {
+		defer func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			delete(g.purging, space)
+		}()
+		g.purge(space)
+	})
 }
 
 // purgeBatch is how many keys one transaction of a purge deletes where the engine has no range delete.
@@ -42,10 +65,12 @@ const purgeBatch = 1000
 // purgeRetry is the pause after a failed attempt.
 const purgeRetry = 10 * time.Second
 
-// purge destroys a space. It goes on until it is done or the gateway closes; then the next start goes on.
+// purge destroys a space. It goes on until it is done or the gateway closes; then the next start goes on, or another node.
 func (g *Gateway) purge(space store.Space) {
 	for g.ctx.Err() == nil {
-		err := g.purgeOnce(g.ctx, space)
+		err := g.nodes.Lead(g.ctx, fmt.Sprintf("purge.%d", space), func(ctx context.Context, _ uint64) error {
+			return g.purgeOnce(ctx, space)
+		})
 		if err == nil || g.ctx.Err() != nil {
 			return
 		}
@@ -57,7 +82,16 @@ func (g *Gateway) purge(space store.Space) {
 	}
 }
 
+// purgeOnce destroys a space, unless another node has.
 func (g *Gateway) purgeOnce(ctx context.Context, space store.Space) error {
+	var due []byte
+	err := g.opts.Store.View(ctx, func(r store.Reader) (err error) {
+		due, err = r.Get(purgeKey(space))
+		return err
+	})
+	if err != nil || due == nil {
+		return err
+	}
 	if err := g.opts.Blobs.RemoveSpace(ctx, space); err != nil {
 		return err
 	}
@@ -66,6 +100,11 @@ func (g *Gateway) purgeOnce(ctx context.Context, space store.Space) error {
 			more, err = deleteSpace(tx, space)
 			if err != nil || more {
 				return err
+			}
+			if !g.nodes.Alone() { // a node that was held up must still find that it is gone: numbers are not used again
+				if err := store.GiveUp(tx, space); err != nil {
+					return err
+				}
 			}
 			return tx.Delete(purgeKey(space))
 		})

@@ -143,6 +143,16 @@ func WriteRouting(tx Tx, space Space, r *Routing) error {
 	return tx.Put(routingKey(space), r.appendBinary(nil))
 }
 
+// ErrGone says that what the space held was given up: its database was deleted, or flushed and is somewhere else now. Only a node that
+// has not heard of it yet meets it.
+var ErrGone = tidegate.Errorf(tidegate.Unavailable, "the database was replaced or deleted, try again later")
+
+// routingGone stands in the place of the format in the row of a space that was given up.
+const routingGone = 0xff
+
+// GiveUp marks, in a transaction, that a space was given up. From its commit on nobody reads or writes what is routed there: they get ErrGone.
+func GiveUp(tx Tx, space Space) error { return tx.Put(routingKey(space), []byte{routingGone}) }
+
 // ReadRouting reads the row; nil if there is none.
 func ReadRouting(r Reader, space Space) (*Routing, error) {
 	b, err := r.Get(routingKey(space))
@@ -253,6 +263,9 @@ func (r *Routing) appendBinary(b []byte) []byte {
 }
 
 func parseRouting(b []byte) (*Routing, error) {
+	if len(b) == 1 && b[0] == routingGone {
+		return nil, ErrGone
+	}
 	if len(b) == 0 || b[0] != routingFormat {
 		return nil, errRouting
 	}

@@ -40,6 +40,9 @@ type Store interface {
 	// ends. See Lease.
 	Lease(ctx context.Context, name string, ttl time.Duration) (Lease, error)
 
+	// TryLease takes the named lease if it is free now; nil, and no error, if it is not.
+	TryLease(ctx context.Context, name string, ttl time.Duration) (Lease, error)
+
 	// Close waits for running transactions and closes the engine. Later calls return Unavailable.
 	Close() error
 }

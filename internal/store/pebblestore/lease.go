@@ -39,7 +39,7 @@ var _ store.Lease = (*lease)(nil)
 // by Close, and ttl is only checked.
 func (s *Store) Lease(ctx context.Context, name string, ttl time.Duration) (store.Lease, error) {
 	if ttl <= 0 || name == "" {
-		return nil, tidegate.Errorf(tidegate.Invalid, "a lease has a name and a time to live")
+		return nil, errLease
 	}
 	n, err := s.leases.join(name)
 	if err != nil {
@@ -54,6 +54,31 @@ func (s *Store) Lease(ctx context.Context, name string, ttl time.Duration) (stor
 		s.leases.leave(name, n)
 		return nil, store.ErrClosed
 	}
+	return s.take(ctx, name, n)
+}
+
+var errLease = tidegate.Errorf(tidegate.Invalid, "a lease has a name and a time to live")
+
+// TryLease implements store.Store.
+func (s *Store) TryLease(ctx context.Context, name string, ttl time.Duration) (store.Lease, error) {
+	if ttl <= 0 || name == "" {
+		return nil, errLease
+	}
+	n, err := s.leases.join(name)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-n.free:
+		return s.take(ctx, name, n)
+	default:
+		s.leases.leave(name, n)
+		return nil, nil
+	}
+}
+
+// take makes the lease of somebody who has the name's token.
+func (s *Store) take(ctx context.Context, name string, n *leaseName) (store.Lease, error) {
 	giveUp := func() {
 		n.free <- struct{}{}
 		s.leases.leave(name, n)

@@ -37,10 +37,21 @@ var _ store.Lease = (*lease)(nil)
 // leasePoll is how often a waiter looks whether a lease has expired, at most.
 const leasePoll = 500 * time.Millisecond
 
+var errLease = tidegate.Errorf(tidegate.Invalid, "a lease has a name and a time to live")
+
+// TryLease implements store.Store. While the database cannot be asked nobody gets a lease.
+func (s *Store) TryLease(ctx context.Context, name string, ttl time.Duration) (store.Lease, error) {
+	if ttl <= 0 || name == "" {
+		return nil, errLease
+	}
+	l, err := s.tryLease(ctx, name, ttl)
+	return l.orNil(), err
+}
+
 // Lease implements store.Store.
 func (s *Store) Lease(ctx context.Context, name string, ttl time.Duration) (store.Lease, error) {
 	if ttl <= 0 || name == "" {
-		return nil, tidegate.Errorf(tidegate.Invalid, "a lease has a name and a time to live")
+		return nil, errLease
 	}
 	for {
 		free := s.waiters.lease(name)

@@ -161,6 +161,9 @@ func testLease(t *testing.T, s store.Store) {
 	if first.Context().Err() != nil {
 		t.Error("the context of a held lease has ended")
 	}
+	if l, err := s.TryLease(t.Context(), "job", time.Minute); l != nil || err != nil {
+		t.Errorf("TryLease of a lease that is held = %v, %v", l, err)
+	}
 	taken := make(chan store.Lease)
 	go func() {
 		l, err := s.Lease(context.Background(), "job", time.Minute)
@@ -187,7 +190,15 @@ func testLease(t *testing.T, s store.Store) {
 		t.Errorf("epoch %d after %d", second.Epoch(), first.Epoch())
 	}
 	second.Release()
+	third, err := s.TryLease(t.Context(), "job", time.Minute)
+	if err != nil || third == nil || third.Epoch() <= second.Epoch() {
+		t.Fatalf("TryLease of a lease that is free = %v, %v", third, err)
+	}
+	third.Release()
 	if _, err := s.Lease(t.Context(), "job", 0); tidegate.ErrorCode(err) != tidegate.Invalid {
+		t.Errorf("a lease without a time to live: %v", err)
+	}
+	if _, err := s.TryLease(t.Context(), "job", 0); tidegate.ErrorCode(err) != tidegate.Invalid {
 		t.Errorf("a lease without a time to live: %v", err)
 	}
 }

@@ -1,0 +1,271 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/cluster"
+	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/store"
+)
+
+// Cluster is what this node knows of the others.
+func (g *Gateway) Cluster() *cluster.Cluster { return g.nodes }
+
+// runCluster keeps this node in the cluster until the gateway closes. A node whose id another process has taken ends: what the two
+// say would be taken for each other's.
+func (g *Gateway) runCluster() {
+	if err := g.nodes.Run(g.ctx); errors.Is(err, cluster.ErrReplaced) {
+		g.end(err)
+	}
+}
+
+// topicDefinitions is noted with every change of a definition.
+const topicDefinitions = "definitions"
+
+// followRetry is the pause before what other nodes have changed is tried again after an error.
+const followRetry = 5 * time.Second
+
+// followDefinitions puts in force what other nodes change: new databases, configs, deleted ones. It goes on until the gateway closes.
+func (g *Gateway) followDefinitions() {
+	woken, stop := g.nodes.Subscribe(topicDefinitions)
+	defer stop()
+	retry := time.NewTimer(followRetry)
+	defer retry.Stop()
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-woken:
+		case <-retry.C:
+		}
+		retry.Stop()
+		if err := g.catchUp(g.ctx); err != nil && g.ctx.Err() == nil {
+			g.log.Error("what other nodes have changed is not in force here yet; it is tried again", "error", err)
+			retry.Reset(followRetry)
+		}
+	}
+}
+
+// catchUp compares the databases with what is stored, and puts in force what differs.
+func (g *Gateway) catchUp(ctx context.Context) error {
+	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
+	if err != nil {
+		return fmt.Errorf("read definitions: %w", err)
+	}
+	for _, space := range found.purges {
+		g.startPurge(space)
+	}
+	var errs []error
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, loadsAtOnce)
+	each := func(name string, f func() error) {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := f(); err != nil && tidegate.ErrorCode(err) != tidegate.NotFound {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("database %s: %w", name, err))
+			}
+		})
+	}
+	known := map[string]bool{}
+	for _, r := range g.Databases() {
+		known[r.name] = true
+		if current := g.attached(found.definitions, r.definition()); current == nil || !current.sameVersion(r.definition()) {
+			each(r.name, func() error { return r.follow(ctx) })
+		}
+	}
+	for _, d := range found.definitions {
+		if g.Persistent() && d.Detached == "" && !known[d.Name] {
+			each(d.Name, func() error { return g.add(ctx, d.Name) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// attached returns, of what is stored, the definition that serves under the name of d; nil if none does. With disable_persistent_config
+// those in use are stored like ones that a config file does not name.
+func (g *Gateway) attached(stored []*definition, d *definition) *definition {
+	for _, s := range stored {
+		switch {
+		case s.Name != d.Name:
+		case s.Detached == "":
+			return s
+		case !g.Persistent() && s.Detached == detachedByFile && s.StorageID == d.StorageID:
+			c := *s
+			c.Detached = ""
+			return &c
+		}
+	}
+	return nil
+}
+
+// current reads the definition that serves under the name of d; nil if none does.
+func (g *Gateway) current(ctx context.Context, d *definition) (*definition, error) {
+	var stored []*definition
+	err := g.opts.Store.View(ctx, func(r store.Reader) error {
+		stored = nil
+		return scan(r, definitionPrefix().Name(d.Name), func(_, value []byte) error {
+			s, err := decodeDefinition(value, g.opts.Secrets)
+			stored = append(stored, s)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read definition of %s: %w", d.Name, err)
+	}
+	return g.attached(stored, d), nil
+}
+
+// add loads a database that another node has made.
+func (g *Gateway) add(ctx context.Context, name string) error {
+	r, err := g.reserve(name, &config.Database{})
+	if err != nil {
+		return nil // made here meanwhile, or all is closing
+	}
+	defer func() { <-r.op }()
+	d, err := g.current(ctx, r.definition()) // it may have been deleted before it was reserved
+	if err != nil || d == nil {
+		g.forget(r)
+		return err
+	}
+	r.adopt(d)
+	r.deviceSync.begin(d)
+	r.loadFirst(ctx, d)
+	return nil
+}
+
+// follow puts in force what another node has changed of a database.
+func (r *Running) follow(ctx context.Context) error {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = r.catchUp(ctx)
+	if tidegate.ErrorCode(err) == tidegate.NotFound {
+		return r.drop(ctx)
+	}
+	return err
+}
+
+// catchUp puts the stored definition in force. r.op is held. NotFound: the database was deleted.
+func (r *Running) catchUp(ctx context.Context) error {
+	old := r.definition()
+	d, err := r.g.current(ctx, old)
+	switch {
+	case err != nil:
+		return err
+	case d == nil:
+		return notFound(r.name)
+	case d.sameVersion(old):
+		return nil
+	}
+	r.g.log.Info("another node has changed the database", "database", r.name, "version", d.version())
+	return r.putInForce(ctx, old, d)
+}
+
+// putInForce puts a definition in force that another node has stored. r.op is held.
+func (r *Running) putInForce(ctx context.Context, old, d *definition) error {
+	if d.sameData(old) && bytes.Equal(d.Config.Encode(), old.Config.Encode()) && d.Generation == old.Generation {
+		r.adopt(d)
+		return nil
+	}
+	if !d.sameData(old) {
+		return r.moveTo(ctx, d)
+	}
+	if err := r.deviceSync.refresh(ctx); err != nil { // it has a say in how documents are routed
+		return err
+	}
+	r.mu.Lock()
+	state, offline := r.state, d.Config.Settings().Offline || r.byHand
+	r.mu.Unlock()
+	if state == Resyncing { // it keeps the functions that it began with (resync.md §2)
+		r.adopt(d)
+		return nil
+	}
+	if !offline && !r.mustResync(ctx) {
+		db, err := r.g.open(ctx, d, r.stats, r.deviceSync.live)
+		if err != nil {
+			return err
+		}
+		return r.reload(ctx, d, db)
+	}
+	if state == Online {
+		if err := r.stop(ctx, errGoingOffline); err != nil {
+			return err
+		}
+	}
+	r.adopt(d)
+	return nil
+}
+
+// moveTo goes on with other data: the database was flushed, or deleted and made anew. r.op is held.
+func (r *Running) moveTo(ctx context.Context, d *definition) error {
+	if run := r.currentRun(); run != nil {
+		run.stop()
+		<-run.done
+	}
+	release := r.deviceSync.hold()
+	online := r.State() == Online
+	if online {
+		if err := r.stop(ctx, errReloading); err != nil {
+			release()
+			return err
+		}
+	}
+	r.adopt(d)
+	err := r.deviceSync.load(ctx, d)
+	release()
+	if err != nil {
+		return err
+	}
+	r.deviceSync.follow()
+	r.mu.Lock()
+	offline := d.Config.Settings().Offline || r.byHand
+	r.mu.Unlock()
+	if offline || r.State() != Offline || r.mustResync(ctx) {
+		return nil
+	}
+	return r.start(ctx, nil)
+}
+
+// drop closes a database that another node has deleted. r.op is held.
+func (r *Running) drop(ctx context.Context) error {
+	if run := r.currentRun(); run != nil {
+		run.stop()
+		<-run.done
+	}
+	release := r.deviceSync.hold()
+	if r.State() == Online {
+		if err := r.stop(ctx, errGoingOffline); err != nil {
+			release()
+			return err
+		}
+	}
+	r.g.forget(r)
+	r.g.log.Info("database deleted by another node", "database", r.name)
+	return nil
+}
+
+// leaveTimeout bounds the goodbye of a node; one that was not said is noticed later.
+const leaveTimeout = 5 * time.Second
+
+// leave tells the other nodes that this one is gone.
+func (g *Gateway) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if err := g.nodes.Leave(ctx); err != nil {
+		return fmt.Errorf("leave the cluster: %w", err)
+	}
+	return nil
+}
