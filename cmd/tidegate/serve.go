@@ -102,7 +102,7 @@ func (g *gatewayServer) parse(args []string) error {
 	fs.StringVar(&g.store, "store", "", "`URL` of a PostgreSQL database (postgres://…) to keep everything in instead of the data directory (default: "+storeEnv+")")
 	fs.StringVar(&g.storeSchema, "store-schema", "tidegate", "PostgreSQL `schema` of the tables, made if missing")
 	fs.IntVar(&g.storeConnections, "store-connections", 32, "`number` of connections to PostgreSQL for readers; writes and leases take four more")
-	fs.DurationVar(&g.takeover, "takeover-after", defaultTakeover, "with --store: `time` after which a process that stands by takes over from one that is not heard of")
+	fs.DurationVar(&g.takeover, "takeover-after", defaultTakeover, "with --store: `time` after which other nodes take over what a node does that is not heard of")
 	fs.StringVar(&g.secretsKey, "secrets-key-file", "", "`file` with the key that stored passwords are encrypted with (default: "+secretsKeyEnv+", or "+secretsKeyFile+" in the data directory)")
 	optional := func(p **string, name, usage string) {
 		fs.Func(name, usage, func(s string) error { *p = &s; return nil })
@@ -235,7 +235,7 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	blipStats := new(blip.Stats)
 	replications := rest.ReplicateServer(g.startup.Settings().BLIP, blipStats, g.log)
 	gw, err := gateway.Open(ctx, gateway.Options{
-		Store: st.Store, Blobs: st.blobs, NodeID: st.nodeID, Startup: g.startup, FileDatabases: g.databases, Logger: g.log, Secrets: secrets,
+		Store: st.Store, Blobs: st.blobs, NodeID: st.nodeID, Startup: g.startup, FileDatabases: g.databases, Logger: g.log, Secrets: secrets, Cluster: st.nodes,
 		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) {
 			o.UserAgent = "tidegate/" + productVersion() + " (ISGR)"
 			return replicate.NewReplicator(replications, o)
@@ -252,15 +252,13 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	if err := g.listen(ctx, handlers); err != nil {
 		return errors.Join(err, gw.Close(ctx))
 	}
-	return g.run(ctx, gw, st.held)
+	return g.run(ctx, gw)
 }
 
 // run serves until ctx ends or something fails, then drains.
-// held, if not nil, ends when the store is somebody else's now.
-func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held context.Context) error {
-	if held == nil {
-		held = context.Background()
-	}
+func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
+	ended := make(chan error, 1)
+	go func() { ended <- gw.Run(ctx) }()
 	var lost error
 	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
 	for _, l := range g.listening {
@@ -277,9 +275,12 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, held conte
 	select {
 	case <-ctx.Done():
 		g.log.Info("stopping", "because", context.Cause(ctx))
-	case <-held.Done():
-		lost = fmt.Errorf("serve from the store: %w", context.Cause(held))
-		g.log.Error("stopping: this process may not serve from the store any more", "error", lost)
+	case lost = <-ended:
+		if ctx.Err() != nil {
+			lost = nil // both came at once
+		} else {
+			g.log.Error("stopping: this process may not serve from the store any more", "error", lost)
+		}
 	case <-groupCtx.Done():
 	}
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), g.shutdownTimeout)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/rest"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/archive"
@@ -31,9 +32,8 @@ type engine struct {
 	stats  func() store.Stats
 	blobs  blob.Store
 	nodeID string
-	// held ends, with a cause, when this process may not serve from the store any more; nil: never.
-	held context.Context
-	end  func() // gives up what held stands for
+	nodes  *cluster.Cluster // nil: the store is this process's alone
+	end    func()           // gives up the right to have it alone; nil if that takes nothing
 }
 
 // Close gives the store up and closes it.
@@ -57,7 +57,7 @@ func isPostgres(url string) bool {
 	return strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
 }
 
-// openStore opens the store that serve uses. With PostgreSQL it waits until no other process serves from it.
+// openStore opens the store that serve uses. With PostgreSQL it joins the processes that serve from it.
 func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	url := storeURL(g.store, g.getenv)
 	switch {
@@ -77,13 +77,27 @@ func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	if err := archive.Unfinished(ctx, st); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	lease, err := standBy(ctx, st, g.takeover, g.log)
+	nodes, err := g.join(ctx, st, node)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &engine{
-		Store: st, stats: st.Stats, blobs: blob.NewInStore(st, nil), nodeID: node, held: lease.Context(), end: lease.Release,
-	}, nil
+	return &engine{Store: st, stats: st.Stats, blobs: blob.NewInStore(st, nil), nodeID: node, nodes: nodes}, nil
+}
+
+// join makes this process one of those that serve from a store.
+func (g *gatewayServer) join(ctx context.Context, st store.Store, node string) (*cluster.Cluster, error) {
+	if err := awaitOlder(ctx, st, g.takeover, g.log); err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname() // for the eyes of an operator
+	nodes, err := cluster.Join(ctx, st, cluster.Options{
+		NodeID: node, DeadAfter: g.takeover, Beat: min(cluster.DefaultBeat, g.takeover/5), Logger: g.log,
+		About: cluster.About{Version: productVersion(), Host: host, PID: os.Getpid(), Public: g.settings.PublicAddr, Admin: g.settings.AdminAddr},
+	})
+	if err == nil {
+		g.log.Info("joined the nodes that serve from the store", "node", node, "nodes", len(nodes.Nodes()))
+	}
+	return nodes, err
 }
 
 func (g *gatewayServer) openEmbedded(ctx context.Context) (*engine, error) {
@@ -103,27 +117,26 @@ func (g *gatewayServer) openEmbedded(ctx context.Context) (*engine, error) {
 	return &engine{Store: st, stats: st.Stats, blobs: blobs, nodeID: st.NodeID()}, nil
 }
 
-// servingLease is the lease of the one process that serves from a store, and defaultTakeover after how long another takes over from one
-// that is not heard of.
-const (
-	servingLease    = "serving"
-	defaultTakeover = 15 * time.Second
-)
+// olderLease is held by a process of a version that serves alone. It knows nothing of others, so nobody serves beside it.
+const olderLease = "serving"
 
-// standBy waits for the right to serve from the store. Several processes may wait; when the one that serves ends, or is not heard of
-// for ttl, another takes over.
-func standBy(ctx context.Context, st store.Store, ttl time.Duration, log *slog.Logger) (store.Lease, error) {
+const defaultTakeover = cluster.DefaultDeadAfter
+
+// awaitOlder waits until no process of a version that serves alone serves from the store. None can start any more: the schema is one of
+// this version.
+func awaitOlder(ctx context.Context, st store.Store, ttl time.Duration, log *slog.Logger) error {
 	soon, cancel := context.WithTimeout(ctx, time.Second)
-	lease, err := st.Lease(soon, servingLease, ttl)
+	lease, err := st.Lease(soon, olderLease, ttl)
 	cancel()
-	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-		return lease, err
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		log.Info("a process of an older version serves from the store; standing by until it ends")
+		lease, err = st.Lease(ctx, olderLease, ttl)
 	}
-	log.Info("another process serves from the store; standing by until it ends")
-	if lease, err = st.Lease(ctx, servingLease, ttl); err == nil {
-		log.Info("taking over")
+	if err != nil {
+		return err
 	}
-	return lease, err
+	lease.Release()
+	return nil
 }
 
 // backupOf writes an archive of the store for a client. It ends when the process begins to stop, too: it holds a snapshot.
@@ -162,9 +175,6 @@ func ownNodeID(dir string) (string, error) {
 	return id, nil
 }
 
-// checkPatience is how long fsck waits for the lease of a gateway that was killed to end.
-const checkPatience = defaultTakeover + 5*time.Second
-
 // openForCheck opens the store that fsck reads: the embedded one read-only, under the lock of its directory; one in PostgreSQL as it
 // is, when nobody serves from it.
 func openForCheck(ctx context.Context, url, schema, data string, log *slog.Logger) (*engine, error) {
@@ -186,12 +196,7 @@ func openForCheck(ctx context.Context, url, schema, data string, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	soon, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	lease, err := st.Lease(soon, servingLease, defaultTakeover)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = errors.New("a gateway serves from the store: stop it first")
-	}
+	lease, err := cluster.Exclusive(ctx, st)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/tidegate/tidegate"
@@ -95,6 +96,11 @@ func (k *Keyring) ID() string {
 		return ""
 	}
 	return k.keys[0].id
+}
+
+// Has reports whether what was encrypted with the key of the id can be read.
+func (k *Keyring) Has(id string) bool {
+	return k != nil && slices.ContainsFunc(k.keys, func(key sealingKey) bool { return key.id == id })
 }
 
 // seal encrypts a text; without a key it returns it as it is.

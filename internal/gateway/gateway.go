@@ -143,6 +143,9 @@ func (g *Gateway) readDefinitions(ctx context.Context) ([]*definition, error) {
 	if g.cluster, err = g.clusterUUID(ctx, found.cluster); err != nil {
 		return nil, err
 	}
+	if err := g.sameKeys(ctx); err != nil {
+		return nil, err
+	}
 	return g.reconcile(ctx, found.definitions)
 }
 

@@ -25,6 +25,26 @@ func (g *Gateway) runCluster() {
 	}
 }
 
+// keysKey holds the id of the key that the node that started last encrypts with.
+func keysKey() store.Key { return store.NewKey(0, store.KindMeta).Name("gateway.secrets") }
+
+// sameKeys refuses a node that cannot read what the others encrypt.
+func (g *Gateway) sameKeys(ctx context.Context) error {
+	if g.nodes.Alone() || g.opts.Secrets == nil {
+		return nil
+	}
+	return g.opts.Store.Update(ctx, func(tx store.Tx) error {
+		id, err := tx.Get(keysKey())
+		if err == nil && id != nil && !g.opts.Secrets.Has(string(id)) {
+			err = tidegate.Errorf(tidegate.Invalid, "the nodes of this store encrypt passwords with a key (%s) that this node does not have: give all the same --secrets-key-file", id)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Put(keysKey(), []byte(g.opts.Secrets.ID()))
+	})
+}
+
 // topicDefinitions is noted with every change of a definition.
 const topicDefinitions = "definitions"
 

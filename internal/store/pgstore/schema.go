@@ -10,8 +10,9 @@ import (
 	"github.com/tidegate/tidegate"
 )
 
-// schemaVersion is that of the tables below. A later one adds a step to migrations.
-const schemaVersion = 1
+// schemaVersion is that of the tables below. A later one adds a step to migrations. Version 2 has the tables of version 1, and is used by several
+// processes at once; those that know version 1 alone must not start beside them.
+const schemaVersion = 2
 
 // statements are the texts of all SQL, with the schema's name in them.
 type statements struct {
@@ -61,7 +62,7 @@ func statementsFor(schema string) statements {
 	}
 }
 
-// tables are those of version 1. Values are often compressed JSON or small; toasting is left to the server.
+// tables are those of versions 1 and 2. Values are often compressed JSON or small; toasting is left to the server.
 const tables = `
 CREATE TABLE IF NOT EXISTS %[1]s.versions  (version bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS %[1]s.kv        (k bytea PRIMARY KEY, v bytea NOT NULL);
