@@ -47,6 +47,9 @@ func (r round) String() string {
 	return fmt.Sprintf("%s for %v", strings.Join(parts, ", "), r.holds)
 }
 
+// storeRetries is for how long a node tries again to reach the database before it refuses a request.
+const storeRetries = 5 * time.Second
+
 // planFaults makes a schedule from a seed: first each kind once, in some order, then combinations. A node that is stopped is so for longer
 // than lease.
 func planFaults(seed uint64, rounds, nodes int, lease time.Duration) []round {
@@ -62,6 +65,9 @@ func planFaults(seed uint64, rounds, nodes int, lease time.Duration) []round {
 		}
 		hit := rnd.IntN(nodes)
 		r := round{blows: []blow{{kind, hit}}, holds: time.Duration(500+rnd.IntN(3000)) * time.Millisecond}
+		if rnd.IntN(4) == 0 {
+			r.holds += storeRetries // the nodes give up trying and refuse
+		}
 		if i >= len(first) || rnd.IntN(3) == 0 {
 			other := blow{kinds[rnd.IntN(len(kinds))], (hit + 1 + rnd.IntN(max(1, nodes-1))) % nodes}
 			// Starting a node needs the database, which comes back first.

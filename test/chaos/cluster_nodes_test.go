@@ -118,7 +118,7 @@ func (n *node) asGateway(t *testing.T) *gateway {
 }
 
 // impatient is a client that gives up: a node that is stopped answers nothing.
-var impatient = &http.Client{Timeout: 4 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+var impatient = &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 
 // errUnknown: nobody knows whether the request was carried out.
 var errUnknown = errors.New("no answer")
@@ -145,8 +145,11 @@ func ask(method, url string, body, out any) (int, error) {
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode >= 500 {
-		return res.StatusCode, fmt.Errorf("%w: status %d, %.200s, %w", errUnknown, res.StatusCode, b, err)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	if res.StatusCode >= 500 {
+		return res.StatusCode, fmt.Errorf("%w: status %d, %.200s", errUnknown, res.StatusCode, b)
 	}
 	if out != nil && res.StatusCode < 300 {
 		return res.StatusCode, json.Unmarshal(b, out)

@@ -23,11 +23,13 @@ var (
 )
 
 const (
-	clusterLease  = 3 * time.Second // --takeover-after
-	registerDocs  = 5
-	clashingDocs  = 4
-	replicasLimit = 2 * time.Minute // for all replicas to be equal in the end
-	checkLimit    = 3 * time.Minute // for deciding whether a history is linearizable
+	clusterLease    = 3 * time.Second // --takeover-after
+	clusterScribes  = 5               // clients that write documents of their own through all nodes
+	registerClients = 9               // clients that read and write the same few documents
+	registerDocs    = 5
+	clashingDocs    = 4
+	replicasLimit   = 2 * time.Minute // for all replicas to be equal in the end
+	checkLimit      = 3 * time.Minute // for deciding whether a history is linearizable
 )
 
 // farRuns are the replications of the cluster with the gateway that is far away.
@@ -42,7 +44,7 @@ type clusterWorld struct {
 	nodes     []*node
 	edge, far *gateway
 	pouch     *pouch
-	l         *ledger
+	ledgers   []*ledger // of the scribes of the cluster
 	history   *history
 	feeds     []*feedLog
 	scribes   []*scribe
@@ -80,7 +82,7 @@ func newClusterWorld(t *testing.T, seed uint64) *clusterWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &clusterWorld{t: t, seed: seed, server: server, l: newLedger(), history: &history{began: time.Now()}, failed: make(chan error, 64), sites: map[string]*ledger{}}
+	w := &clusterWorld{t: t, seed: seed, server: server, history: &history{began: time.Now()}, failed: make(chan error, 64), sites: map[string]*ledger{}}
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)
@@ -148,19 +150,22 @@ func (w *clusterWorld) employ() {
 	for _, n := range w.nodes {
 		everywhere = append(everywhere, n.url)
 	}
-	w.scribes = []*scribe{newScribe("s1", w.seed, w.l, everywhere...), newScribe("s2", w.seed, w.l, everywhere...)}
+	for i := range clusterScribes {
+		s := newScribe("s"+strconv.Itoa(i), w.seed, newLedger(), everywhere...)
+		w.scribes, w.ledgers = append(w.scribes, s), append(w.ledgers, s.l)
+	}
 	for _, g := range []*gateway{w.edge, w.far} {
-		w.sites[g.name] = newLedger()
-		w.scribes = append(w.scribes, newScribe(g.name, w.seed, w.sites[g.name], g.url))
+		s := newScribe(g.name, w.seed, newLedger(), g.url)
+		w.scribes, w.sites[g.name] = append(w.scribes, s), s.l
 	}
 	for i, s := range w.scribes {
-		every := 40 * time.Millisecond
-		if i >= 2 {
+		every := 60 * time.Millisecond
+		if i >= clusterScribes {
 			every = 120 * time.Millisecond
 		}
 		w.work(&w.clients, func() error { return s.run(ctx, every) })
 	}
-	for i := range 6 {
+	for i := range registerClients {
 		c := &registerClient{id: i, h: w.history, nodes: w.nodes, rnd: rand.New(rand.NewPCG(w.seed, uint64(100+i))), docs: registerDocs}
 		w.work(&w.clients, func() error { return c.run(ctx, 60*time.Millisecond) })
 	}
@@ -249,8 +254,12 @@ func (w *clusterWorld) rest() {
 		w.t.Error(err)
 	default:
 	}
+	total := 0
+	for _, l := range w.ledgers {
+		total += l.total
+	}
 	w.t.Logf("%d writes were acknowledged by the cluster, %d by edge, %d by far, %d made by PouchDB; %d operations on registers",
-		w.l.total, w.sites["edge"].total, w.sites["far"].total, writes, len(w.history.ops))
+		total, w.sites["edge"].total, w.sites["far"].total, writes, len(w.history.ops))
 }
 
 // describe logs how the nodes fared, for a test that failed.

@@ -19,18 +19,20 @@ func (w *clusterWorld) verify() {
 	for _, n := range w.nodes {
 		held, err := replicas(n.asGateway(w.t))
 		if err == nil {
-			err = errors.Join(checkAcked(w.l.acked, held), checkAcked(w.sites["edge"].acked, held), checkAcked(w.sites["far"].acked, held))
-		}
-		if err == nil {
-			err = w.l.check(n.asProcess())
+			err = errors.Join(checkAcked(w.sites["edge"].acked, held), checkAcked(w.sites["far"].acked, held))
+			for _, l := range w.ledgers {
+				err = errors.Join(err, checkAcked(l.acked, held), l.check(n.asProcess()))
+			}
 		}
 		if err != nil {
 			w.t.Errorf("at %s: %v", n.name, err)
 		}
 	}
 	for _, f := range w.feeds {
-		if err := f.hasAcknowledged(w.l.acked); err != nil {
-			w.t.Error(err)
+		for _, l := range w.ledgers {
+			if err := f.hasAcknowledged(l.acked); err != nil {
+				w.t.Error(err)
+			}
 		}
 		w.t.Logf("%s: %d documents, %d entries, asked again %d times", f.name, len(f.docs), len(f.bySeq), f.joins)
 	}

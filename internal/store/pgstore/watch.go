@@ -153,17 +153,18 @@ func (w *watched) Close() error {
 
 // doubt asks about a connection on which nothing has moved for a while, and closes it if the server does nothing for it.
 func (w *watched) doubt(c *clock) {
-	turn := c.now()
+	turn, busy := c.now(), false
 	if pid := w.pid.Load(); pid != 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
-		busy := w.ask(ctx, pid)
+		busy = w.ask(ctx, pid)
 		cancel()
-		if busy {
-			c.again(turn)
-			return
-		}
-		_ = pause(context.Background(), answerTimeout) // what it has sent may be under way
 	}
+	if busy {
+		c.again(turn)
+		return
+	}
+	// What the server has sent may be under way; and a process that was stopped finds all its clocks run down.
+	_ = pause(context.Background(), answerTimeout)
 	if !w.ended.Load() && c.now() == turn {
 		_ = w.Close()
 	}
