@@ -69,8 +69,6 @@ type Cluster struct {
 	subs    map[string]map[*subscription]struct{}
 	seen    tidegate.Seq // notes up to here were passed on
 	left    bool
-	fault   error
-	ended   chan struct{} // closed when fault is set
 }
 
 // ErrReplaced says that another process has this node's id, and joined later.
@@ -88,7 +86,7 @@ func newCluster(st store.Store, opts Options) *Cluster {
 	c := &Cluster{
 		st: st, log: opts.Logger, run: newRun(), beat: opts.Beat, deadAfter: opts.DeadAfter,
 		self:  Node{ID: opts.NodeID, Started: time.Now().UTC().Truncate(time.Millisecond), About: opts.About},
-		peers: map[string]*peer{}, changed: make(chan struct{}), subs: map[string]map[*subscription]struct{}{}, ended: make(chan struct{}),
+		peers: map[string]*peer{}, changed: make(chan struct{}), subs: map[string]map[*subscription]struct{}{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

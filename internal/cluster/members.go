@@ -44,6 +44,9 @@ func newRun() string { return rand.Text() }
 // sign writes this node's heartbeat. The first takes the row over from whoever had it; a later one finds out whether somebody did.
 func (c *Cluster) sign(ctx context.Context, first bool) error {
 	return c.st.Update(ctx, func(tx store.Tx) error {
+		if c.hasLeft() {
+			return nil
+		}
 		r := row{Run: c.run, Started: c.self.Started, About: c.self.About, DeadAfter: c.deadAfter.Milliseconds()}
 		value, err := tx.Get(nodeKey(c.self.ID))
 		if err != nil {
@@ -95,6 +98,12 @@ func (c *Cluster) Leave(ctx context.Context) error {
 		}
 		return c.removeNode(tx, c.self.ID)
 	})
+}
+
+func (c *Cluster) hasLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
 }
 
 // removeNode deletes a node's row and what it told.

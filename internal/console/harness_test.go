@@ -18,11 +18,13 @@ import (
 
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/appservices"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/console"
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
+	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/blob"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/telemetry"
@@ -62,8 +64,8 @@ func (c *clock) forward(d time.Duration) {
 }
 
 // newSite starts one. The administrator is "admin" with the password "correct horse"; "reader" may only read, and
-// "worlds" may do everything in the database "world" and nothing else.
-func newSite(t testing.TB) *site {
+// "worlds" may do everything in the database "world" and nothing else. With joins it is one of several nodes.
+func newSite(t testing.TB, joins ...func(store.Store) *cluster.Cluster) *site {
 	t.Helper()
 	// Large tables in memory: with the race detector the engine is slow at reading those that it has written out.
 	st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MemTableBytes: 64 << 20, MinFreeBytes: -1})
@@ -83,8 +85,12 @@ func newSite(t testing.TB) *site {
 	log := slog.New(ring.Tee(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level, ReplaceAttr: telemetry.Redact})))
 	server := rest.ReplicateServer(startup.Settings().BLIP, nil, log)
 	clk := new(clock)
+	var nodes *cluster.Cluster
+	for _, join := range joins {
+		nodes = join(st)
+	}
 	g, err := gateway.Open(t.Context(), gateway.Options{
-		Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: log, Now: clk.Now,
+		Store: st, Blobs: blobs, NodeID: "node", Startup: startup, Logger: log, Now: clk.Now, Cluster: nodes,
 		NewReplicator: func(o replicate.ActiveOptions) (gateway.Replicator, error) { return replicate.NewReplicator(server, o) },
 	})
 	if err != nil {

@@ -2,8 +2,10 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // overviewPages are the databases of the server, and making one.
@@ -30,8 +32,9 @@ type listedDatabase struct {
 
 type overviewView struct {
 	Databases []databaseCard
-	Hidden    bool // the account may not list databases
-	Figures   bool // the account may read figures
+	Nodes     []nodeRow // of a store that several may serve from
+	Hidden    bool      // the account may not list databases
+	Figures   bool      // the account may read figures
 	Version   string
 }
 
@@ -79,15 +82,60 @@ func (rq *request) overview() (overviewView, error) {
 		card.fill(figures)
 		v.Databases = append(v.Databases, card)
 	}
-	v.Version = versionOf(all)
+	if v.Nodes, err = rq.nodes(rq.Context()); err != nil {
+		return overviewView{}, err
+	}
+	v.Version = versionOf(all, v.Nodes)
 	return v, nil
 }
 
-// versionOf changes when a database comes or goes.
-func versionOf(all []listedDatabase) string {
+// nodeRow is a node in /_nodes.
+type nodeRow struct {
+	ID        string            `json:"id"`
+	Self      bool              `json:"self"`
+	Started   time.Time         `json:"started"`
+	Version   string            `json:"version"`
+	Host      string            `json:"host"`
+	PID       int               `json:"pid"`
+	Public    string            `json:"public"`
+	Admin     string            `json:"admin"`
+	Databases map[string]string `json:"databases"`
+}
+
+// Serves says in a few words which databases the node serves.
+func (n nodeRow) Serves() string {
+	online := 0
+	for _, state := range n.Databases {
+		if state == "Online" {
+			online++
+		}
+	}
+	return fmt.Sprintf("%d of %d online", online, len(n.Databases))
+}
+
+// nodes are the nodes of the store, if several can serve from it and the account may see them.
+func (rq *request) nodes(ctx context.Context) ([]nodeRow, error) {
+	var answer struct {
+		Nodes []nodeRow `json:"nodes"`
+	}
+	err := rq.api.get(ctx, "/_nodes", nil, &answer)
+	if statusOf(err) == http.StatusForbidden {
+		return nil, nil
+	}
+	if len(answer.Nodes) == 1 && answer.Nodes[0].Host == "" { // a data directory is one process's alone, which says nothing of itself
+		return nil, err
+	}
+	return answer.Nodes, err
+}
+
+// versionOf changes when a database or a node comes or goes.
+func versionOf(all []listedDatabase, nodes []nodeRow) string {
 	var names []string
 	for _, db := range all {
 		names = append(names, db.Name)
+	}
+	for _, n := range nodes {
+		names = append(names, fmt.Sprintf("%s@%d:%s", n.ID, n.PID, n.Serves()))
 	}
 	return strings.Join(names, " ")
 }
@@ -107,6 +155,10 @@ func (c *Console) openOverview(rq *request, _ string) (sampler, error) {
 			return nil, err
 		}
 		figures, _ := rq.expvar(ctx) // who may not read them sees the states
+		nodes, err := rq.nodes(ctx)
+		if err != nil {
+			return nil, err
+		}
 		data := map[string]any{}
 		for _, db := range all {
 			card := databaseCard{listedDatabase: db}
@@ -116,7 +168,7 @@ func (c *Console) openOverview(rq *request, _ string) (sampler, error) {
 			data["writes:"+db.Name] = card.Writes
 			data["clients:"+db.Name] = card.Clients
 		}
-		data["version"] = versionOf(all)
+		data["version"] = versionOf(all, nodes)
 		return data, nil
 	}, nil
 }

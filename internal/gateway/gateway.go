@@ -57,7 +57,8 @@ type Gateway struct {
 	end        context.CancelCauseFunc
 	background sync.WaitGroup
 
-	dryRuns atomic.Int32 // under way
+	dryRuns   atomic.Int32  // under way
+	forgotten chan struct{} // gets a token when a database was taken out of the set: another node may have one of its name
 
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
@@ -101,7 +102,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Cluster == nil {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}}
+	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	g.background.Go(g.runCluster)

@@ -73,8 +73,12 @@ func (g *Gateway) forget(r *Running) {
 	delete(g.dbs, r.name)
 	g.mu.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.deleted = true
+	r.mu.Unlock()
+	select {
+	case g.forgotten <- struct{}{}:
+	default:
+	}
 }
 
 // create defines, stores and loads a reserved database.

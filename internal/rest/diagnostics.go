@@ -75,6 +75,7 @@ func (s *Server) routesDiagnostics() []route {
 
 		{"GET", "/_log", admin, needServerRead, 0, s.handleLogTail},
 		{"GET", "/_cluster_info", admin, needServerRead, 0, s.handleClusterInfo},
+		{"GET", "/_nodes", admin, needServerRead, 0, s.handleNodes},
 		{"POST", "/_post_upgrade", admin, needServerWrite, 0, s.handlePostUpgrade},
 		{"GET", "/_sgcollect_info", admin, needServerRead, 0, s.handleSupportStatus},
 		{"POST", "/_sgcollect_info", admin, needServerWrite, 0, s.handleSupportStart},

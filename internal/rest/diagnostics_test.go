@@ -289,6 +289,24 @@ func TestClusterInfo(t *testing.T) {
 	r.a("POST", "/_post_upgrade?preview=true", "").want(200, `{"post_upgrade_results":{"db":{"removed_design_docs":[],"removed_indexes":[]}},"preview":true}`)
 }
 
+func TestNodes(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	var got struct {
+		Cluster string
+		Nodes   []struct {
+			ID        string
+			Self      bool
+			Databases map[string]string
+		}
+	}
+	if err := json.Unmarshal([]byte(r.a("GET", "/_nodes", "").is(200).body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Cluster == "" || len(got.Nodes) != 1 || !got.Nodes[0].Self || got.Nodes[0].ID == "" || got.Nodes[0].Databases["db"] != "Online" {
+		t.Errorf("nodes = %+v", got)
+	}
+}
+
 func TestAuditConfig(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.a("GET", "/db/_config/audit", "").want(200, `{"enabled":false,"events":{},"disabled_users":[],"disabled_roles":[]}`)

@@ -111,6 +111,7 @@ func (e *exercise) statistics() {
 		}
 	}
 	e.call(admin, "GET", "/_cluster_info", "", 200)
+	e.call(admin, "GET", "/_nodes", "", 200)
 	e.call(admin, "GET", "/_backup", "", 200)
 	e.call(admin, "POST", "/_post_upgrade?preview=true", "", 200)
 	e.adminKeys()

@@ -97,7 +97,7 @@ var policy = map[listener]string{
 		db      PUT /{db}/_replicationstatus/{id}/{action}, POST /{db}/_replicationstatus/{id}/{action}
 		db      GET /{db}/_config/audit, PUT /{db}/_config/audit, POST /{db}/_config/audit
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
-		read    GET /_config, GET /_logging, GET /_log, GET /_cluster_info, GET /_sgcollect_info
+		read    GET /_config, GET /_logging, GET /_log, GET /_cluster_info, GET /_nodes, GET /_sgcollect_info
 		all     PUT /_config, PUT /_logging, POST /_logging, POST /_post_upgrade, GET /_backup
 		all     POST /_admin_api_keys, DELETE /_admin_api_keys/{id}
 		read    GET /_admin_api_keys

@@ -17,7 +17,7 @@ const schemaVersion = 2
 // statements are the texts of all SQL, with the schema's name in them.
 type statements struct {
 	lock, get, upsert, remove, removeRange       string
-	last, spaces, setLast, dropSpaces            string
+	last, lasts, spaces, setLast, dropSpaces     string
 	wrote, written                               string
 	lease, renew, release                        string
 	scanUp, scanDown                             string
@@ -40,6 +40,7 @@ func statementsFor(schema string) statements {
 		remove:      in(`DELETE FROM %s.kv WHERE k = ANY($1)`),
 		removeRange: in(`DELETE FROM %s.kv WHERE k >= $1 AND k < $2`),
 		last:        in(`SELECT last FROM %s.sequences WHERE space = $1`),
+		lasts:       in(`SELECT space, last FROM %s.sequences WHERE space = ANY($1)`),
 		spaces:      in(`SELECT space FROM %s.sequences WHERE last > 0 ORDER BY space`),
 		setLast:     in(`INSERT INTO %s.sequences (space, last) SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT (space) DO UPDATE SET last = excluded.last`),
 		dropSpaces:  in(`DELETE FROM %s.sequences WHERE space >= $1 AND space < $2`),

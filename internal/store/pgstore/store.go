@@ -27,6 +27,7 @@ type Store struct {
 	others  *pgxpool.Pool // committer, leases, listener, polls
 	sql     statements
 	queue   chan *request
+	wanted  chan *wanted // Views to be gathered
 	waiters waiters
 	leases  leases
 
@@ -58,7 +59,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: opts, log: opts.Logger, node: uuid.NewString(), sql: statementsFor(opts.Schema),
-		queue: make(chan *request, opts.Queue), closing: make(chan struct{}),
+		queue: make(chan *request, opts.Queue), wanted: make(chan *wanted, maxGathered), closing: make(chan struct{}),
 	}
 	s.leases.held = map[*lease]struct{}{}
 	if s.others, err = connect(ctx, cfg, 4); err != nil {
@@ -77,6 +78,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	s.stop = stop
 	s.committer.Go(func() { s.commitLoop(background) })
 	s.workers.Go(func() { s.listen(background) })
+	for range min(gatherers, opts.Connections) {
+		s.workers.Go(func() { s.gatherLoop(background) })
+	}
 	return s, nil
 }
 

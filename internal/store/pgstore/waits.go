@@ -15,30 +15,38 @@ import (
 // database.
 type waiters struct {
 	mu     sync.Mutex
-	spaces map[store.Space]chan struct{}
+	spaces map[store.Space]*signal
 	leases map[string]chan struct{}
 }
 
-// space returns a channel that is closed at the next wake-up of the space.
-func (w *waiters) space(space store.Space) <-chan struct{} {
+// signal is one wake-up of a space.
+type signal struct {
+	given chan struct{} // closed with it
+	// last is the sequence that was committed, and can be seen; 0 if it is not known. It may be read once given is closed.
+	last tidegate.Seq
+}
+
+// space returns the next wake-up of the space.
+func (w *waiters) space(space store.Space) *signal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.spaces == nil {
-		w.spaces = map[store.Space]chan struct{}{}
+		w.spaces = map[store.Space]*signal{}
 	}
-	ch := w.spaces[space]
-	if ch == nil {
-		ch = make(chan struct{})
-		w.spaces[space] = ch
+	next := w.spaces[space]
+	if next == nil {
+		next = &signal{given: make(chan struct{})}
+		w.spaces[space] = next
 	}
-	return ch
+	return next
 }
 
-func (w *waiters) wake(space store.Space, _ tidegate.Seq) {
+func (w *waiters) wake(space store.Space, last tidegate.Seq) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if ch := w.spaces[space]; ch != nil {
-		close(ch)
+	if next := w.spaces[space]; next != nil {
+		next.last = last
+		close(next.given)
 		delete(w.spaces, space)
 	}
 }
@@ -71,8 +79,8 @@ func (w *waiters) released(name string) {
 func (w *waiters) all() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for space, ch := range w.spaces {
-		close(ch)
+	for space, next := range w.spaces {
+		close(next.given)
 		delete(w.spaces, space)
 	}
 	for name, ch := range w.leases {
@@ -84,7 +92,7 @@ func (w *waiters) all() {
 // Wait implements store.Store.
 func (s *Store) Wait(ctx context.Context, space store.Space, after tidegate.Seq) (tidegate.Seq, error) {
 	for {
-		woken := s.waiters.space(space) // before looking, so that nothing falls between
+		next := s.waiters.space(space) // before looking, so that nothing falls between
 		select {
 		case <-s.closing:
 			return 0, store.ErrClosed
@@ -103,7 +111,10 @@ func (s *Store) Wait(ctx context.Context, space store.Space, after tidegate.Seq)
 		}
 		// While the database cannot be reached, the listener wakes everybody at every poll.
 		select {
-		case <-woken:
+		case <-next.given:
+			if next.last > after { // no need to look
+				return next.last, nil
+			}
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-s.closing:
