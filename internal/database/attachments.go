@@ -438,8 +438,12 @@ func (p *prepared) reads() [][]byte {
 	return keys
 }
 
-// moved notes that the write is to be computed again. Content that was removed is received again, if it can be.
+// moved notes that the write is to be computed again. Content that was removed is received again, if it can be; what is remembered of clients in a
+// reset may be why it moved.
 func (j *job) moved(p *prepared) {
+	if p.resets != nil {
+		j.h.db.clients.resetChanged()
+	}
 	if p.contentGone {
 		j.content = nil
 	}

@@ -21,7 +21,7 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 	current := *e.tree.At(e.winner)
 	p := &prepared{
 		w: w, coll: c, routing: e.base.routing, physical: e.base.physical, stored: e.base.record,
-		docKey: c.docKey(e.base.physical, w.ID), refs: e.refs,
+		docKey: c.docKey(e.base.physical, w.ID), refs: e.refs, resets: e.base.resets,
 		result: Written{
 			ID: w.ID, Rev: e.rev, Version: e.vector.Current, Closed: e.closes,
 			Created: old.tree.LiveLeaves() == 0 && !e.body.deleted, Resolved: e.resolved,
@@ -225,6 +225,9 @@ func (p *prepared) commit(tx store.Tx, routing *store.Routing) (moved bool, err 
 	}
 	if ok, err := p.refsHold(tx); !ok || err != nil {
 		return true, err
+	}
+	if moved, err := resetsMoved(tx, p.coll.space, p.resets); moved || err != nil {
+		return moved, err
 	}
 	if ok, err := p.contentHolds(tx); !ok || err != nil {
 		return true, err

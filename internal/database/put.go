@@ -74,6 +74,7 @@ type job struct {
 	pins    []func()           // to be released at the end
 	unlock  func()             // gives back the turn, if taken
 	exp     time.Time          // what w.Exp says; zero: nothing
+	ahead   *readAhead         // what was read for the next try, with others; nil: nothing
 
 	// expires makes the write conditional: nothing is written unless the document is due to expire then.
 	expires expiryCheck

@@ -102,6 +102,9 @@ type readyJob struct {
 // prepareAll prepares jobs on as many workers as there are processors, and returns those that have
 // something to commit, in order. The others have their result.
 func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
+	if store.IsFar(h.db.st) && len(jobs) > 1 {
+		h.readAhead(ctx, jobs)
+	}
 	all := make([]readyJob, len(jobs))
 	var next atomic.Int64
 	work := func() {

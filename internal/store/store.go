@@ -123,9 +123,11 @@ type RangeDeleter interface {
 	DeleteRange(r Range) error
 }
 
-// Prefetcher is an optional interface of a Store that is far away: with it the commit section reads what an Update will want for a
-// whole group of Updates in one round trip. Update asks for it by assertion.
+// Prefetcher is an optional interface of a Store that is far away: with it what a whole group of Updates, or of Views, will want is
+// read in one round trip. UpdateReading and ViewReading ask for it by assertion.
 type Prefetcher interface {
+	// ViewReading is View for a function that will probably Get these keys. It may share its snapshot with other Views.
+	ViewReading(ctx context.Context, keys [][]byte, fn func(Reader) error) error
 	// UpdateReading is Update for a function that will probably Get these keys.
 	UpdateReading(ctx context.Context, keys [][]byte, fn func(Tx) error) error
 }
@@ -136,6 +138,34 @@ func UpdateReading(ctx context.Context, st Store, keys func() [][]byte, fn func(
 		return p.UpdateReading(ctx, keys(), fn)
 	}
 	return st.Update(ctx, fn)
+}
+
+// ViewReading is st.View, told beforehand what fn will probably Get where the engine cares.
+func ViewReading(ctx context.Context, st Store, keys func() [][]byte, fn func(Reader) error) error {
+	if p, ok := st.(Prefetcher); ok {
+		return p.ViewReading(ctx, keys(), fn)
+	}
+	return st.View(ctx, fn)
+}
+
+// Fetcher is an optional interface of a Reader that is far away. Use Fetch.
+type Fetcher interface {
+	// Fetch returns the Reader with what it will probably Get read, in one round trip.
+	Fetch(keys [][]byte) (Reader, error)
+}
+
+// Fetch is r, told beforehand what it will probably Get where the engine cares.
+func Fetch(r Reader, keys [][]byte) (Reader, error) {
+	if f, ok := r.(Fetcher); ok && len(keys) > 0 {
+		return f.Fetch(keys)
+	}
+	return r, nil
+}
+
+// IsFar reports whether the engine cares what it is told beforehand.
+func IsFar(st Store) bool {
+	_, far := st.(Prefetcher)
+	return far
 }
 
 // SequenceAdvancer is an optional interface of a Tx that moves the sequence of a space forward at once. Use

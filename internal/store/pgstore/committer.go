@@ -2,9 +2,11 @@ package pgstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -177,8 +179,11 @@ func (c *committer) committed() (bool, error) {
 }
 
 func (c *committer) dial() (err error) {
-	if c.conn == nil {
-		c.conn, err = c.s.others.Acquire(c.ctx)
+	if c.conn != nil {
+		return nil
+	}
+	if c.conn, err = c.s.others.Acquire(c.ctx); err == nil {
+		_, err = c.conn.Exec(c.ctx, idleLimit)
 	}
 	return err
 }
@@ -196,7 +201,7 @@ func (c *committer) attempt(group []*request) (committing bool, err error) {
 		return false, err
 	}
 	t := &tx{reader: reader{s: c.s, ctx: c.ctx, q: c.conn}, o: newOverlay(), max: c.s.opts.MaxTxBytes}
-	if t.fetched, err = c.begin(group); err != nil {
+	if err := c.begin(t, group); err != nil {
 		return false, err
 	}
 	for _, r := range group {
@@ -223,48 +228,66 @@ func (c *committer) attempt(group []*request) (committing bool, err error) {
 
 // idleLimit makes the server end the transaction of a node that stands still with the writers' lock: a stopped process, or a link that
 // is cut without a word. It then starts over.
-const idleLimit = `SET LOCAL idle_in_transaction_session_timeout = '10s'`
+const idleLimit = `SET idle_in_transaction_session_timeout = '10s'`
 
 var errConnection = errors.New("the connection was lost")
 
-// begin starts the transaction, takes the writers' lock and then, in a statement that begins after the lock was got and so sees all
-// that was committed under it, reads what the group will want: one round trip for all of it.
-func (c *committer) begin(group []*request) (map[string][]byte, error) {
+// begin starts the transaction, takes the writers' lock and then, in statements that begin after the lock was got and so see all
+// that was committed under it, reads what the group will want, and the sequences of its spaces: one round trip for all of it.
+func (c *committer) begin(t *tx, group []*request) error {
 	var keys [][]byte
 	for _, r := range group {
 		keys = append(keys, r.keys...)
 	}
+	spaces := spacesOf(keys)
 	var b pgx.Batch
 	b.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
-	b.Queue(idleLimit)
 	b.Queue(c.s.sql.lock)
-	if len(keys) > 0 {
-		b.Queue(c.s.sql.get, keys)
-	}
+	b.Queue(c.s.sql.get, keys)
+	b.Queue(c.s.sql.lasts, spaces)
 	res := c.conn.SendBatch(c.ctx, &b)
 	defer res.Close()
-	for range 3 {
+	for range 2 {
 		if _, err := res.Exec(); err != nil {
-			return nil, err
+			return err
 		}
-	}
-	if len(keys) == 0 {
-		return map[string][]byte{}, res.Close()
 	}
 	rows, err := res.Query()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fetched, err := collect(rows, len(keys))
-	if err != nil {
-		return nil, err
+	if t.fetched, err = collectAll(rows, keys); err != nil {
+		return err
 	}
+	if rows, err = res.Query(); err != nil {
+		return err
+	}
+	for _, space := range spaces {
+		t.o.seqs[store.Space(space)] = 0
+	}
+	var space, last int64
+	if _, err := pgx.ForEachRow(rows, []any{&space, &last}, func() error {
+		t.o.seqs[store.Space(space)] = tidegate.Seq(last)
+		return nil
+	}); err != nil {
+		return translate("read sequences", err)
+	}
+	return res.Close()
+}
+
+// spacesOf lists the spaces of keys.
+func spacesOf(keys [][]byte) []int64 {
+	spaces := []int64{}
 	for _, k := range keys {
-		if _, there := fetched[string(k)]; !there {
-			fetched[string(k)] = nil
+		if len(k) < store.Header {
+			continue
+		}
+		space := int64(binary.BigEndian.Uint32(k))
+		if !slices.Contains(spaces, space) {
+			spaces = append(spaces, space)
 		}
 	}
-	return fetched, res.Close()
+	return spaces
 }
 
 // commit sends all changes and the COMMIT in one round trip.

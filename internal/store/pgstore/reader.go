@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +28,20 @@ type reader struct {
 	ctx  context.Context
 	q    querier
 	conn *pgxpool.Conn // of a View
+
+	// Of Views that were gathered:
+	fetched map[string][]byte // what they asked for beforehand; a nil value: the key is not there
+	turn    *sync.Mutex       // held by who uses the connection; nil: it is one goroutine's
+	users   *atomic.Int32
+}
+
+// take waits for the connection where several share it.
+func (r *reader) take() (done func()) {
+	if r.turn == nil {
+		return func() {}
+	}
+	r.turn.Lock()
+	return r.turn.Unlock
 }
 
 // beginView takes a connection and a snapshot. It is taken now, not by the first read, so that what a View sees does not depend on
@@ -89,6 +106,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Get implements store.Reader.
 func (r *reader) Get(key []byte) ([]byte, error) {
+	if v, known := r.fetched[string(key)]; known {
+		return v, nil
+	}
 	found, err := r.getAll([][]byte{key})
 	if err != nil {
 		return nil, err
@@ -98,11 +118,52 @@ func (r *reader) Get(key []byte) ([]byte, error) {
 
 // getAll reads several keys at once.
 func (r *reader) getAll(keys [][]byte) (map[string][]byte, error) {
+	defer r.take()()
 	rows, err := r.q.Query(r.ctx, r.s.sql.get, keys)
 	if err != nil {
 		return nil, translate("read", err)
 	}
 	return collect(rows, len(keys))
+}
+
+// Fetch implements store.Fetcher.
+func (r *reader) Fetch(keys [][]byte) (store.Reader, error) {
+	missing := make([][]byte, 0, len(keys))
+	for _, k := range keys {
+		if _, known := r.fetched[string(k)]; !known {
+			missing = append(missing, k)
+		}
+	}
+	if len(missing) == 0 {
+		return r, nil
+	}
+	found, err := r.getAll(missing)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range missing {
+		if _, there := found[string(k)]; !there {
+			found[string(k)] = nil
+		}
+	}
+	maps.Copy(found, r.fetched)
+	with := *r
+	with.fetched = found
+	return &with, nil
+}
+
+// collectAll is collect, with a nil for each key that is not there.
+func collectAll(rows pgx.Rows, keys [][]byte) (map[string][]byte, error) {
+	found, err := collect(rows, len(keys))
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if _, there := found[string(k)]; !there {
+			found[string(k)] = nil
+		}
+	}
+	return found, nil
 }
 
 func collect(rows pgx.Rows, n int) (map[string][]byte, error) {
@@ -123,6 +184,7 @@ func collect(rows pgx.Rows, n int) (map[string][]byte, error) {
 
 // LastSequence implements store.Reader.
 func (r *reader) LastSequence(space store.Space) (tidegate.Seq, error) {
+	defer r.take()()
 	var last int64
 	err := r.q.QueryRow(r.ctx, r.s.sql.last, int64(space)).Scan(&last)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -133,6 +195,7 @@ func (r *reader) LastSequence(space store.Space) (tidegate.Seq, error) {
 
 // SequenceSpaces returns the spaces that have a sequence, for who copies a whole store: sequences are not among the rows here.
 func (r *reader) SequenceSpaces() ([]store.Space, error) {
+	defer r.take()()
 	rows, err := r.q.Query(r.ctx, r.s.sql.spaces)
 	if err != nil {
 		return nil, translate("list spaces", err)
@@ -225,6 +288,7 @@ func (it *iterator) fill() bool {
 		sql = it.r.s.sql.scanDown
 	}
 	it.keys, it.vals, it.at = it.keys[:0], it.vals[:0], 0
+	defer it.r.take()()
 	rows, err := it.r.q.Query(it.r.ctx, sql, it.start, it.end, it.page)
 	if err != nil {
 		it.err = translate("scan", err)

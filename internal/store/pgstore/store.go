@@ -27,6 +27,7 @@ type Store struct {
 	others  *pgxpool.Pool // committer, leases, listener, polls
 	sql     statements
 	queue   chan *request
+	wanted  chan *wanted // Views to be gathered
 	waiters waiters
 	lookout lookout
 	leases  leases
@@ -59,7 +60,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: opts, log: opts.Logger, node: uuid.NewString(), sql: statementsFor(opts.Schema),
-		queue: make(chan *request, opts.Queue), closing: make(chan struct{}),
+		queue: make(chan *request, opts.Queue), wanted: make(chan *wanted, maxGathered), closing: make(chan struct{}),
 	}
 	s.leases.held = map[*lease]struct{}{}
 	if s.others, err = connect(ctx, cfg, 4); err != nil {
@@ -78,6 +79,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	s.stop = stop
 	s.committer.Go(func() { s.commitLoop(background) })
 	s.workers.Go(func() { s.listen(background) })
+	for range min(gatherers, opts.Connections) {
+		s.workers.Go(func() { s.gatherLoop(background) })
+	}
 	return s, nil
 }
 
@@ -91,6 +95,7 @@ func parseURL(url string, opts Options) (*pgxpool.Config, error) {
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
 	cfg.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
 	cfg.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{opts.Schema}.Sanitize()
+	watch(cfg)
 	return cfg, nil
 }
 

@@ -21,11 +21,10 @@ var (
 // tx is the transaction that the committer is running: the group's changes on top of what the database has.
 type tx struct {
 	reader
-	o       *overlay
-	fetched map[string][]byte // what was asked for beforehand; a nil value: the key is not there
-	start   mark
-	max     int
-	active  bool
+	o      *overlay
+	start  mark
+	max    int
+	active bool
 }
 
 var (
@@ -40,9 +39,6 @@ func (t *tx) Get(key []byte) ([]byte, error) {
 		return nil, errTxDone
 	}
 	if v, found := t.o.get(key); found {
-		return v, nil
-	}
-	if v, found := t.fetched[string(key)]; found {
 		return v, nil
 	}
 	v, err := t.reader.Get(key)

@@ -15,30 +15,38 @@ import (
 // database.
 type waiters struct {
 	mu     sync.Mutex
-	spaces map[store.Space]chan struct{}
+	spaces map[store.Space]*signal
 	leases map[string]chan struct{}
 }
 
-// space returns a channel that is closed at the next wake-up of the space.
-func (w *waiters) space(space store.Space) <-chan struct{} {
+// signal is one wake-up of a space.
+type signal struct {
+	given chan struct{} // closed with it
+	// last is the sequence that was committed, and can be seen; 0 if it is not known. It may be read once given is closed.
+	last tidegate.Seq
+}
+
+// space returns the next wake-up of the space.
+func (w *waiters) space(space store.Space) *signal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.spaces == nil {
-		w.spaces = map[store.Space]chan struct{}{}
+		w.spaces = map[store.Space]*signal{}
 	}
-	ch := w.spaces[space]
-	if ch == nil {
-		ch = make(chan struct{})
-		w.spaces[space] = ch
+	next := w.spaces[space]
+	if next == nil {
+		next = &signal{given: make(chan struct{})}
+		w.spaces[space] = next
 	}
-	return ch
+	return next
 }
 
-func (w *waiters) wake(space store.Space, _ tidegate.Seq) {
+func (w *waiters) wake(space store.Space, last tidegate.Seq) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if ch := w.spaces[space]; ch != nil {
-		close(ch)
+	if next := w.spaces[space]; next != nil {
+		next.last = last
+		close(next.given)
 		delete(w.spaces, space)
 	}
 }
@@ -71,8 +79,8 @@ func (w *waiters) released(name string) {
 func (w *waiters) all() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for space, ch := range w.spaces {
-		close(ch)
+	for space, next := range w.spaces {
+		close(next.given)
 		delete(w.spaces, space)
 	}
 	for name, ch := range w.leases {
@@ -84,7 +92,7 @@ func (w *waiters) all() {
 // Wait implements store.Store.
 func (s *Store) Wait(ctx context.Context, space store.Space, after tidegate.Seq) (tidegate.Seq, error) {
 	for {
-		woken := s.waiters.space(space) // before looking, so that nothing falls between
+		next := s.waiters.space(space) // before looking, so that nothing falls between
 		select {
 		case <-s.closing:
 			return 0, store.ErrClosed
@@ -99,7 +107,10 @@ func (s *Store) Wait(ctx context.Context, space store.Space, after tidegate.Seq)
 		}
 		// While the database cannot be reached, the listener wakes everybody at every poll.
 		select {
-		case <-woken:
+		case <-next.given:
+			if next.last > after { // no need to look
+				return next.last, nil
+			}
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		case <-s.closing:
@@ -139,6 +150,9 @@ func (s *Store) listenOnce(ctx context.Context) error {
 		return err
 	}
 	s.waiters.all() // what was notified before is missed
+	if w := watchedOf(conn.Conn()); w != nil {
+		w.patient.Store(true)
+	}
 	for {
 		wait, cancel := context.WithTimeout(ctx, pollListening)
 		n, err := conn.Conn().WaitForNotification(wait)
@@ -149,6 +163,12 @@ func (s *Store) listenOnce(ctx context.Context) error {
 			s.notified(n.Payload)
 		case timedOut && !conn.Conn().IsClosed():
 			s.waiters.all()
+			ask, cancel := context.WithTimeout(ctx, askTimeout) // a connection that is half-open is silent for ever
+			err := conn.Ping(ask)
+			cancel()
+			if err != nil {
+				return err
+			}
 		default:
 			return err
 		}
