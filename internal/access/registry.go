@@ -91,6 +91,7 @@ type Registry struct {
 	users    *lru[string, *User]
 	roles    *lru[string, *role]
 	watched  watches
+	ends     sessionWatches
 	recent   recentChanges
 	lastSeen tidegate.Seq // events up to here have been applied to the caches
 	looked   time.Time    // when the store was last asked whether there are more
@@ -107,6 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		users:    newLRU[string, *User](cfg.UserCacheSize),
 		roles:    newLRU[string, *role](cfg.UserCacheSize),
 		watched:  newWatches(),
+		ends:     sessionWatches{},
 		sessions: newSessionCache(cfg.SessionCacheSize),
 	}
 	r.users.weight = (*User).weight
@@ -189,6 +191,7 @@ func (r *Registry) forget(principals []string, seen tidegate.Seq) (woken []*watc
 			woken = r.watched.wakeUser(name, woken)
 		} else if id, ok := strings.CutPrefix(principal, sessionPrefix); ok {
 			r.sessions.forget(id)
+			woken = r.ends.ended(id, woken)
 		}
 	}
 	return woken
@@ -208,7 +211,7 @@ func (r *Registry) dropAll(seen tidegate.Seq) (woken []*watcher) {
 	r.users.clear()
 	r.roles.clear()
 	r.sessions.clear()
-	return r.watched.wakeAll()
+	return r.ends.doubted(r.watched.wakeAll())
 }
 
 // recentChanges remembers the last invalidations, so that a load that was under way meanwhile can tell

@@ -3,12 +3,14 @@ package database_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,10 +213,17 @@ func nodesSessions(t *testing.T, p *pair) {
 		return s.ID
 	}
 	one := begin()
+	var ended atomic.Int32
+	defer p.b.db.Access().WatchSession(sha256.Sum256([]byte(one.Reveal())), func(yes bool) {
+		if yes {
+			ended.Add(1)
+		}
+	})()
 	if err := p.a.db.Access().DeleteSession(t.Context(), one.Reveal()); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "a session is ended", func() bool { return !good(one) })
+	until(t, "who is connected by it is told", func() bool { return ended.Load() > 0 })
 	two := begin()
 	if err := p.a.db.Access().DeleteUserSessions(t.Context(), "bob"); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -46,15 +47,38 @@ func TestReplicationsOnNodes(t *testing.T) {
 }
 
 // takesOver fails a node and checks that a replication goes on elsewhere within the stated time.
-func (e *nodesEnv) takesOver(failed, id string, on ...string) string {
+func (e *nodesEnv) takesOver(failed, id string, on ...string) {
 	e.t.Helper()
 	began := time.Now()
 	e.fail(e.node(failed))
-	node := e.settled("after the failure", id, on...)
-	if took := time.Since(began); took > testFailover {
-		e.t.Errorf("it took %s; stated are %s", took, testFailover)
+	if !slices.Contains(on, "") {
+		e.until("the takeover of "+id, patience, func() bool { return slices.Contains(on, e.runner(id)) })
+		if took := time.Since(began); took > testFailover {
+			e.t.Errorf("it took %s; stated are %s", took, testFailover)
+		}
 	}
-	return node
+	e.settled("after the failure", id, on...)
+}
+
+// act does something to a replication on a node, which answers that it is so or becoming so, and waits until all nodes say that it is.
+func (e *nodesEnv) act(n *testNode, id string, ev job.Event, becoming, want job.State) {
+	e.t.Helper()
+	s, err := n.running(e.t).Replications().Act(e.t.Context(), id, ev)
+	if err != nil || s.State != want && s.State != becoming {
+		e.t.Fatalf("%s on %s: %s, %v; want %s", ev, n.id, s.State, err, want)
+	}
+	e.say(id, fmt.Sprintf("%s after %s", want, ev), func(s ReplicationStatus) bool { return s.State == want })
+}
+
+// say waits until all nodes say something of a replication.
+func (e *nodesEnv) say(id, what string, holds func(ReplicationStatus) bool) {
+	e.t.Helper()
+	for _, n := range e.nodes {
+		e.until(id+" is "+what+" on "+n.id, patience, func() bool {
+			s, err := n.running(e.t).Replications().Status(id)
+			return err == nil && holds(s)
+		})
+	}
 }
 
 // Example 1: three nodes alike run one replication on one of them, and on another one when that goes down.
@@ -170,30 +194,26 @@ func askAnywhere(t *testing.T, e *nodesEnv) {
 	here, other := e.here("r")
 	r := other.running(t)
 	here.fakes.last("r").o.Stats.Pull.Read.Add(5)
-	e.until("figures of another node", 3*time.Second, func() bool {
+	e.until("figures of another node", patience, func() bool {
 		s, err := r.Replications().Status("r")
 		return err == nil && s.Counters["docs_read"] == 5 && !s.Local && s.Node == here.id
 	})
-	act(t, r, "r", job.Start, job.Running)
+	e.act(other, "r", job.Start, job.Starting, job.Running)
 	if _, err := r.Replications().Act(t.Context(), "r", job.Reset); !errors.Is(err, job.ErrMustStop) {
 		t.Error(err)
 	}
 	define(t, r, "r", `{"batch_size":7}`)
 	e.until("the change", patience, func() bool { f := here.fakes.last("r"); return f.o.BatchSize == 7 && e.runner("r") == here.id })
 	e.settled("changed on another node", "r", here.id)
-	act(t, r, "r", job.Stop, job.Stopped)
-	for _, n := range e.nodes {
-		if s, err := n.running(t).Replications().Status("r"); err != nil || s.State != job.Stopped || s.Wanted || s.Counters["docs_read"] != 5 || s.LastSeqPull != "7" || s.Node == "" {
-			t.Errorf("%s: %+v, %v", n.id, s, err)
-		}
-	}
-	act(t, r, "r", job.Reset, job.Stopped)
-	for _, n := range e.nodes {
-		if s, err := n.running(t).Replications().Status("r"); err != nil || s.State != job.Stopped || s.Counters["docs_read"] != 0 || s.LastSeqPull != "" {
-			t.Errorf("%s: %+v, %v", n.id, s, err)
-		}
-	}
-	act(t, r, "r", job.Start, job.Running)
+	e.act(other, "r", job.Stop, job.Stopping, job.Stopped)
+	e.say("r", "stopped, with its figures", func(s ReplicationStatus) bool {
+		return s.State == job.Stopped && !s.Wanted && s.Counters["docs_read"] == 5 && s.LastSeqPull == "7" && s.Node != ""
+	})
+	e.act(other, "r", job.Reset, job.Resetting, job.Stopped)
+	e.say("r", "reset", func(s ReplicationStatus) bool {
+		return s.State == job.Stopped && s.Counters["docs_read"] == 0 && s.LastSeqPull == ""
+	})
+	e.act(other, "r", job.Start, job.Starting, job.Running)
 	here, other = e.here("r")
 	here.fakes.last("r").o.Stats.Pull.Read.Add(2)
 	runs, err := other.running(t).Replications().Runs(t.Context(), "r")
@@ -210,7 +230,7 @@ func askAnywhere(t *testing.T, e *nodesEnv) {
 		s, err := other.running(t).Replications().Status("r")
 		return err == nil && s.State == job.Error && s.Error == "as planned" && s.Counters["docs_read"] == 2
 	})
-	act(t, other.running(t), "r", job.Start, job.Running)
+	e.act(other, "r", job.Start, job.Starting, job.Running)
 	if err := other.running(t).Replications().Delete(t.Context(), "r"); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +289,7 @@ func adhocAnywhere(t *testing.T, e *nodesEnv) {
 		s, err := other.running(t).Replications().Status("once")
 		return err == nil && s.State == job.Stopped && !s.Wanted
 	})
-	act(t, other.running(t), "once", job.Start, job.Running)
+	e.act(other, "once", job.Start, job.Starting, job.Running)
 	if n := runs("once"); n != 2 {
 		t.Errorf("%d runs", n)
 	}

@@ -45,18 +45,27 @@ type process struct {
 // start runs the gateway and returns once it listens. More arguments are passed to serve.
 func start(t *testing.T, data string, args ...string) *process {
 	t.Helper()
-	bin, err := binary()
+	// The ports stay its own when it is dead: what is said to it then reaches nobody, not another test's gateway.
+	p, err := launch(data, testkit.FreePort(t).Address(), testkit.FreePort(t).Address(), &lockedBuffer{}, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The ports stay its own when it is dead: what is said to it then reaches nobody, not another test's gateway.
-	args = append([]string{"serve", "--data", data, "--public", testkit.FreePort(t).Address(), "--admin", testkit.FreePort(t).Address(),
-		"--metrics", "127.0.0.1:0", "--log-format", "json"}, args...)
-	p := &process{cmd: exec.Command(bin, args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// launch runs the gateway on two addresses and returns once it listens. Its log is added to log.
+func launch(data, public, admin string, log *lockedBuffer, args ...string) (*process, error) {
+	bin, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"serve", "--data", data, "--public", public, "--admin", admin, "--metrics", "127.0.0.1:0", "--log-format", "json"}, args...)
+	p := &process{cmd: exec.Command(bin, args...), log: log, done: make(chan struct{})}
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	ready := make(chan map[string]string, 1)
 	go p.follow(r, ready)
@@ -65,10 +74,9 @@ func start(t *testing.T, data string, args ...string) *process {
 	case addr := <-ready:
 		p.public, p.admin = "http://"+addr["public"], "http://"+addr["admin"]
 	case <-p.done:
-		t.Fatalf("the gateway ended while starting:\n%s", p.log)
+		return nil, fmt.Errorf("the gateway ended while starting:\n%s", p.log)
 	}
-	t.Cleanup(p.kill)
-	return p
+	return p, nil
 }
 
 // follow keeps the log and reports the three addresses once all are known.

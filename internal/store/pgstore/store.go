@@ -95,6 +95,7 @@ func parseURL(url string, opts Options) (*pgxpool.Config, error) {
 	cfg.ConnConfig.RuntimeParams["application_name"] = "tidegate"
 	cfg.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
 	cfg.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{opts.Schema}.Sanitize()
+	watch(cfg)
 	return cfg, nil
 }
 

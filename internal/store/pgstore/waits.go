@@ -150,6 +150,9 @@ func (s *Store) listenOnce(ctx context.Context) error {
 		return err
 	}
 	s.waiters.all() // what was notified before is missed
+	if w := watchedOf(conn.Conn()); w != nil {
+		w.patient.Store(true)
+	}
 	for {
 		wait, cancel := context.WithTimeout(ctx, pollListening)
 		n, err := conn.Conn().WaitForNotification(wait)
@@ -160,6 +163,12 @@ func (s *Store) listenOnce(ctx context.Context) error {
 			s.notified(n.Payload)
 		case timedOut && !conn.Conn().IsClosed():
 			s.waiters.all()
+			ask, cancel := context.WithTimeout(ctx, askTimeout) // a connection that is half-open is silent for ever
+			err := conn.Ping(ask)
+			cancel()
+			if err != nil {
+				return err
+			}
 		default:
 			return err
 		}

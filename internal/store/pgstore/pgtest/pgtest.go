@@ -103,7 +103,8 @@ func programs() (string, error) {
 	if len(found) == 0 {
 		return "", errors.New("PostgreSQL is not installed: run make test-setup")
 	}
-	return filepath.Dir(slices.Max(found)), nil
+	path, err := filepath.EvalSymlinks(slices.Max(found)) // the other programs are where it really is
+	return filepath.Dir(path), err
 }
 
 func postgres() (*syscall.Credential, error) {
@@ -114,4 +115,26 @@ func postgres() (*syscall.Credential, error) {
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
+}
+
+// Dump is a schema of the server's database as SQL.
+func (s *Server) Dump(schema string) ([]byte, error) {
+	return s.client(nil, "pg_dump", "--inserts", "--no-owner", "--schema", schema, "--dbname", s.URL())
+}
+
+// Load runs SQL, as Dump makes it.
+func (s *Server) Load(sql []byte) error {
+	_, err := s.client(sql, "psql", "--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--single-transaction", "--dbname", s.URL())
+	return err
+}
+
+// client runs a program that talks to the server and returns what it prints.
+func (s *Server) client(in []byte, name string, args ...string) ([]byte, error) {
+	cmd := exec.Command(filepath.Join(s.bin, name), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", name, err, errs.String())
+	}
+	return out.Bytes(), nil
 }

@@ -1,0 +1,149 @@
+package pgstore_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/pgstore"
+)
+
+// swallower is a proxy before the server that can be told to forget its connections without a word: what was open stays so, and nothing
+// comes through it any more. New ones work.
+type swallower struct {
+	ln     net.Listener
+	target string
+	era    atomic.Int64 // connections of an earlier era are forgotten
+	all    sync.WaitGroup
+}
+
+func newSwallower(t *testing.T, target string) *swallower {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &swallower{ln: ln, target: target}
+	p.all.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			t.Cleanup(func() { _, _ = c.Close(), out.Close() })
+			era := p.era.Load()
+			p.all.Go(func() { p.pump(out, c, era) })
+			p.all.Go(func() { p.pump(c, out, era) })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close() })
+	return p
+}
+
+func (p *swallower) pump(to, from net.Conn, era int64) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if p.era.Load() == era {
+			_, _ = to.Write(buf[:n])
+		}
+		if err != nil {
+			if p.era.Load() == era {
+				_ = to.Close()
+			}
+			return
+		}
+	}
+}
+
+// TestHalfOpenConnections: when all connections are forgotten by the network, reads and writes are slow once, waiters are woken, and the
+// store closes.
+func TestHalfOpenConnections(t *testing.T) {
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newSwallower(t, u.Host)
+	u.Host = p.ln.Addr().String()
+	s, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: newSchema(), Connections: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() error {
+		return s.Update(t.Context(), func(tx store.Tx) error { _, err := tx.NextSequence(1); return err })
+	}
+	last := func() error {
+		return s.View(t.Context(), func(r store.Reader) error { _, err := r.LastSequence(1); return err })
+	}
+	for range 3 {
+		if err := next(); err != nil {
+			t.Fatal(err)
+		}
+		p.era.Add(1)
+		began := time.Now()
+		var both sync.WaitGroup
+		for _, f := range []func() error{next, last, last} {
+			both.Go(func() {
+				if err := f(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		t.Logf("reads and writes took %v over connections that were half-open", time.Since(began).Round(time.Millisecond))
+	}
+	p.era.Add(1)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Close() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the store does not close over connections that are half-open")
+	}
+}
+
+// TestSlowStatementsAreNotSilence: a write that waits longer for the server than the network is believed to be whole is carried out.
+func TestSlowStatementsAreNotSilence(t *testing.T) {
+	schema := newSchema()
+	s, other := open(t, schema), open(t, schema)
+	defer s.Close()
+	defer other.Close()
+	entered, hold := make(chan struct{}), make(chan struct{})
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		var once sync.Once
+		err := s.Update(t.Context(), func(tx store.Tx) error {
+			once.Do(func() { close(entered); <-hold })
+			return tx.Put([]byte("\x00\x00\x00\x01a"), []byte("1"))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-entered
+	waiting, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	writers.Go(func() {
+		if err := other.Update(waiting, func(tx store.Tx) error { return tx.Put([]byte("\x00\x00\x00\x01b"), []byte("1")) }); err != nil {
+			t.Error(err)
+		}
+	})
+	timer := time.NewTimer(8 * time.Second) // less than what the server allows a transaction that stands still, more than two questions
+	defer timer.Stop()
+	<-timer.C
+	close(hold)
+	writers.Wait()
+}

@@ -1,0 +1,48 @@
+// A PouchDB that stays in step with one node of a cluster, whatever happens to that, and writes documents of its own. test/chaos drives it:
+// each line on its standard input is a command, answered by a line of JSON.
+//
+//	node cluster-pouch.mjs NAME URL
+//	quiet    writes no more; how many writes it made
+//	dump     every document that is not deleted: revision and conflicts
+import { createInterface } from 'node:readline'
+import { local, remote } from './pouch.mjs'
+
+const [name, url] = process.argv.slice(2)
+const db = local()
+let ending = false
+let sync
+
+function replicate () {
+  sync = db.sync(remote(url), { live: true, retry: true, batch_size: 200, back_off_function: ms => Math.min(ms * 2 || 100, 2000) })
+  sync.on('denied', err => console.error('denied', JSON.stringify(err)))
+  // What PouchDB takes for an error that does not pass does: a node that starts does not know its databases yet.
+  sync.on('error', err => { console.error('error', String(err), JSON.stringify(err)); if (!ending) setTimeout(replicate, 500) })
+}
+replicate()
+
+let writes = 0
+const revs = {}
+async function write () {
+  const own = `${name}-own-${writes % 15}`
+  const id = writes % 3 ? `${name}-${writes}` : own
+  const doc = { _id: id, n: writes, by: name, channels: [`c${writes % 4}`] }
+  if (revs[id]) doc._rev = revs[id]
+  writes++
+  revs[id] = (await db.put(doc)).rev
+}
+let busy = Promise.resolve()
+const writing = setInterval(() => { busy = busy.then(write).catch(err => console.error('write', String(err))) }, 150)
+
+const commands = {
+  async quiet () { clearInterval(writing); await busy; return writes },
+  async dump () {
+    const all = await db.allDocs({ include_docs: true, conflicts: true })
+    return Object.fromEntries(all.rows.map(({ id, doc }) => [id, { rev: doc._rev, conflicts: (doc._conflicts ?? []).sort() }]))
+  }
+}
+for await (const line of createInterface({ input: process.stdin })) {
+  console.log(JSON.stringify(await commands[line]()))
+}
+ending = true
+sync.cancel()
+process.exit(0)
