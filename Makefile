@@ -3,7 +3,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -X main.version=$(VERSION)
 
-.PHONY: run build test test-go test-interop bench bench-peers lint fuzz chaos clean
+.PHONY: run build test test-go test-interop bench bench-peers bench-postgres lint fuzz chaos clean
 
 ## run: build and start a gateway on ./tidegate-data with a demo database
 run: build
@@ -30,6 +30,10 @@ lint:
 ## bench: the load tool against a gateway started for it, and the Go benchmarks
 bench: build
 	./scripts/bench.sh
+
+## bench-postgres: the load tool against a data directory, and PostgreSQL under one node and three
+bench-postgres: build
+	./scripts/bench-postgres.sh
 
 ## bench-peers: the same against other servers of the same API, in one run
 bench-peers: build

@@ -24,6 +24,7 @@ curl -X DELETE 'http://127.0.0.1:4985/bench/?purge=true').
 Any server with the same API can be driven, so that two can be compared in one run:
 
   tidegate bench                                            # a gateway on this machine
+  tidegate bench --also http://127.0.0.1:14984              # two nodes on one store
   tidegate bench --url http://127.0.0.1:5984 --couch        # a CouchDB-shaped server (no BLIP)
   tidegate bench --only gateway-pull,gateway-push --peer http://127.0.0.1:5984 --peer-admin http://127.0.0.1:5985
   tidegate bench --only blip-idle --pullers 5000 --pid PID --metrics http://127.0.0.1:4986
@@ -34,6 +35,7 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	var o bench.Options
 	fs := newFlags("bench", benchHelp, std)
 	fs.StringVar(&o.URL, "url", "http://127.0.0.1:4984", "public `URL` of the server")
+	also := fs.String("also", "", "public `URLs` of other nodes of the same store, comma-separated: clients are spread over all")
 	fs.StringVar(&o.Admin, "admin", "http://127.0.0.1:4985", "admin `URL`, for making the database and its user")
 	fs.StringVar(&o.DB, "db", "", "`name` of the database to make (default bench-TIME)")
 	fs.BoolVar(&o.Couch, "couch", false, "the server is CouchDB-shaped: no admin URL, sync function or channels")
@@ -44,7 +46,7 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	fs.IntVar(&o.Documents, "documents", 50_000, "`number` of documents that the one-shot feed runs over")
 	fs.IntVar(&o.Listeners, "listeners", 1_000, "`number` of continuous listeners")
 	fs.IntVar(&o.Writes, "writes", 500, "`number` of writes whose latency to a listener is measured")
-	fs.IntVar(&o.PID, "pid", 0, "process `id` of the server on this machine, for CPU and memory")
+	pids := fs.String("pid", "", "process `ids` of the server on this machine, comma-separated, for CPU and memory")
 	only := fs.String("only", "", "measure only `these`, comma-separated: put, bulk, get, changes, latency, fanout, blip-push, blip-pull, blip-idle, gateway-pull, gateway-push")
 	replicators := fs.String("replicators", "1,16", "`numbers` of concurrent BLIP pushes and pulls, comma-separated")
 	fs.IntVar(&o.Version, "blip-version", 3, "`version` of the replication protocol: 2, 3 or 4")
@@ -70,6 +72,14 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	if o.Version < 2 || o.Version > 4 || o.Compression < 0 || o.Compression > 9 || o.Unanswered < 1 || o.Pullers < 1 {
 		return usageErrorf("--blip-version must be 2 to 4, --compression 0 to 9, --unanswered and --pullers above 0")
 	}
+	if *also != "" {
+		o.Also = strings.Split(*also, ",")
+	}
+	if *pids != "" {
+		if o.PIDs, err = numbers("--pid", *pids); err != nil {
+			return err
+		}
+	}
 	if *only != "" {
 		o.Only = strings.Split(*only, ",")
 	}
@@ -83,13 +93,13 @@ func benchCommand(ctx context.Context, args []string, _ env, std stdio) error {
 	return writeReport(report, *jsonFile, std.out)
 }
 
-// numbers reads a list of numbers of clients.
+// numbers reads a list of numbers.
 func numbers(flag, list string) ([]int, error) {
 	var all []int
 	for s := range strings.SplitSeq(list, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil || n < 1 {
-			return nil, usageErrorf("%s: %q is not a number of clients", flag, s)
+			return nil, usageErrorf("%s: %q is not a number above 0", flag, s)
 		}
 		all = append(all, n)
 	}

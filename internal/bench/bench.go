@@ -18,8 +18,9 @@ import (
 
 // Options say what to drive and how long.
 type Options struct {
-	URL      string // the public listener, e.g. http://127.0.0.1:4984
-	Admin    string // the admin listener, for creating the database and the user; "" with Couch
+	URL      string   // the public listener, e.g. http://127.0.0.1:4984
+	Also     []string // public listeners of other nodes of the same store: clients are spread over all
+	Admin    string   // the admin listener, for creating the database and the user; "" with Couch
 	DB       string // the database; made by the run
 	Couch    bool   // a CouchDB-shaped server: no sync function, user or admin listener
 	User     string // user and password for a CouchDB-shaped server; made up otherwise
@@ -31,7 +32,7 @@ type Options struct {
 	Listeners int           // how many continuous listeners the fan-out has; 1,000 if 0
 	Writes    int           // writes measured for latency; 500 if 0
 	Rounds    int           // fan-out rounds, of which the median is reported; 11 if 0
-	PID       int           // the server's process on this machine, for CPU and memory; 0 = not measured
+	PIDs      []int         // the server's processes on this machine, for CPU and memory; none: not measured
 	Only      []string      // names of measurements to run; all if empty
 
 	// Of replications over BLIP:
@@ -68,9 +69,10 @@ func (o *Options) defaults() error {
 	o.Unanswered = orDefault(o.Unanswered, 1_000)
 	o.Pullers = orDefault(o.Pullers, 1_000)
 	o.Settle = orDefault(o.Settle, 5*time.Second)
-	u, err := url.Parse(o.URL)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return fmt.Errorf("the URL must be of the form http://host:port, not %q", o.URL)
+	for _, node := range append([]string{o.URL}, o.Also...) {
+		if u, err := url.Parse(node); err != nil || u.Scheme != "http" || u.Host == "" {
+			return fmt.Errorf("the URL must be of the form http://host:port, not %q", node)
+		}
 	}
 	if !o.Couch && o.Admin == "" {
 		return errors.New("an admin URL is needed to make the database (or say --couch)")
@@ -99,7 +101,7 @@ func Run(ctx context.Context, opts Options, progress io.Writer) (*Report, error)
 	if err != nil {
 		return nil, fmt.Errorf("set up: %w", err)
 	}
-	b := &run{opts: opts, target: target, report: &Report{URL: opts.URL}, progress: progress}
+	b := &run{opts: opts, target: target, report: &Report{URL: strings.Join(append([]string{opts.URL}, opts.Also...), ", ")}, progress: progress}
 	b.report.Server, _ = target.serverVersion(ctx)
 	steps := []struct {
 		name string

@@ -14,23 +14,31 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 // target is the server and database under load.
 type target struct {
-	host string // host:port
-	path string // "/db"
-	auth string // Authorization header value, "" for none
+	hosts []string      // host:port of the nodes
+	turn  atomic.Uint64 // of the next connection
+	path  string        // "/db"
+	auth  string        // Authorization header value, "" for none
 }
+
+// host is the node whose turn it is.
+func (t *target) host() string { return t.hosts[int(t.turn.Add(1)-1)%len(t.hosts)] }
 
 // setUp makes the database and, on a gateway, a user who sees all channels.
 func setUp(ctx context.Context, o Options) (*target, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, err
+	t := &target{path: "/" + url.PathEscape(o.DB)}
+	for _, node := range append([]string{o.URL}, o.Also...) {
+		u, err := url.Parse(node)
+		if err != nil {
+			return nil, err
+		}
+		t.hosts = append(t.hosts, u.Host)
 	}
-	t := &target{host: u.Host, path: "/" + url.PathEscape(o.DB)}
 	if o.Couch {
 		if o.User != "" {
 			t.auth = basic(o.User, o.Password)
@@ -55,7 +63,35 @@ func setUp(ctx context.Context, o Options) (*target, error) {
 		return nil, err
 	}
 	t.auth = basic(userName, password)
-	return t, admin.request(ctx, http.MethodPost, o.Admin+t.path+"/_user/", user)
+	if err := admin.request(ctx, http.MethodPost, o.Admin+t.path+"/_user/", user); err != nil {
+		return nil, err
+	}
+	return t, t.everywhere(ctx)
+}
+
+// knownWithin is how long nodes may take to serve a database that was made on another one.
+const knownWithin = 10 * time.Second
+
+// everywhere waits until all nodes serve the database.
+func (t *target) everywhere(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, host := range t.hosts {
+		for {
+			err := t.request(ctx, http.MethodGet, "http://"+host+t.path+"/", nil)
+			if err == nil {
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func basic(user, password string) string {
@@ -107,15 +143,17 @@ func (t *target) serverVersion(ctx context.Context) (string, error) {
 // with the server, its own CPU would otherwise be what is measured.
 type conn struct {
 	net.Conn
-	t   *target
-	r   *bufio.Reader
-	out []byte
-	in  []byte
+	t    *target
+	host string
+	r    *bufio.Reader
+	out  []byte
+	in   []byte
 }
 
 func (t *target) dial(ctx context.Context) (*conn, error) {
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", t.host)
+	host := t.host()
+	c, err := d.DialContext(ctx, "tcp", host)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +166,7 @@ func (c *conn) send(method, path string, body []byte) error {
 	b = append(b, ' ')
 	b = append(b, path...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, c.t.host...)
+	b = append(b, c.host...)
 	if c.t.auth != "" {
 		b = append(b, "\r\nAuthorization: "...)
 		b = append(b, c.t.auth...)

@@ -88,19 +88,19 @@ func (b *run) fanOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := processRSS(b.opts.PID)
+	before := processesRSS(b.opts.PIDs)
 	got := make(chan string, b.opts.Listeners)
 	closeAll, err := b.listen(ctx, since, got)
 	defer closeAll()
 	if err != nil {
 		return err
 	}
-	if b.opts.PID != 0 {
+	if len(b.opts.PIDs) > 0 {
 		// Let the server's collector see the idle listeners before its memory is read.
 		if err := sleep(ctx, 5*time.Second); err != nil {
 			return err
 		}
-		per := float64(processRSS(b.opts.PID)-before) / float64(b.opts.Listeners) / 1024
+		per := float64(processesRSS(b.opts.PIDs)-before) / float64(b.opts.Listeners) / 1024
 		b.add(Row{Name: "memory for each idle listener", Clients: b.opts.Listeners, Value: per, Unit: "KiB"})
 	}
 	return b.fanOutWrites(ctx, got)

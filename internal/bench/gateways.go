@@ -77,7 +77,7 @@ const replicationPoll = 20 * time.Millisecond
 // measure starts the replication, waits for its end and adds a row.
 func (r *gatewayRun) measure(ctx context.Context, definition []byte) error {
 	o, admin := &r.b.opts, &target{}
-	cpu, peerCPU, start := processCPU(o.PID), processCPU(o.PeerPID), time.Now()
+	cpu, peerCPU, start := processesCPU(o.PIDs), processCPU(o.PeerPID), time.Now()
 	if err := admin.request(ctx, http.MethodPost, r.url+"/_replication/", definition); err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (r *gatewayRun) measure(ctx context.Context, definition []byte) error {
 	}
 	took := time.Since(start)
 	row := Row{Name: "gateway " + r.direction, Clients: 1, Value: float64(r.docs) / took.Seconds(), Unit: "docs/s"}
-	if o.PID != 0 {
-		row.CPU = (processCPU(o.PID) - cpu) / time.Duration(r.docs)
+	if len(o.PIDs) > 0 {
+		row.CPU = (processesCPU(o.PIDs) - cpu) / time.Duration(r.docs)
 	}
 	if o.PeerPID != 0 {
 		row.PeerCPU = (processCPU(o.PeerPID) - peerCPU) / time.Duration(r.docs)

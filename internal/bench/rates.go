@@ -28,7 +28,7 @@ func (b *run) rate(ctx context.Context, name string, clients, weight int, op fun
 		wg    sync.WaitGroup
 		done  atomic.Int64
 		fail  atomic.Pointer[error]
-		cpu   = processCPU(b.opts.PID)
+		cpu   = processesCPU(b.opts.PIDs)
 		start = time.Now()
 		end   = start.Add(b.opts.Duration)
 	)
@@ -54,7 +54,7 @@ func (b *run) rate(ctx context.Context, name string, clients, weight int, op fun
 	elapsed := time.Since(start)
 	docs := float64(done.Load()) * float64(weight)
 	row := Row{Name: name, Clients: clients, Value: docs / elapsed.Seconds(), Unit: "docs/s"}
-	if used := processCPU(b.opts.PID) - cpu; b.opts.PID != 0 && docs > 0 {
+	if used := processesCPU(b.opts.PIDs) - cpu; len(b.opts.PIDs) > 0 && docs > 0 {
 		row.CPU = used / time.Duration(docs)
 	}
 	all := slices.Concat(latencies...)
@@ -161,13 +161,13 @@ func (b *run) changes(ctx context.Context) error {
 		var rates []float64
 		var cpu time.Duration
 		for range 3 {
-			before, start := processCPU(b.opts.PID), time.Now()
+			before, start := processesCPU(b.opts.PIDs), time.Now()
 			n, err := b.oneShot(ctx, mode.query)
 			if err != nil {
 				return err
 			}
 			rates = append(rates, float64(n)/time.Since(start).Seconds())
-			cpu = (processCPU(b.opts.PID) - before) / time.Duration(max(n, 1))
+			cpu = (processesCPU(b.opts.PIDs) - before) / time.Duration(max(n, 1))
 		}
 		slices.Sort(rates)
 		b.add(Row{Name: mode.name, Clients: 1, Value: rates[1], Unit: mode.unit, CPU: cpu})

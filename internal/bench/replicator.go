@@ -55,7 +55,7 @@ func (w *wire) dial(ctx context.Context, handle func(*blip.Request)) (*replicato
 			return &countingConn{c, &w.bytes}, err
 		},
 	}
-	ws, _, err := websocket.Dial(ctx, "ws://"+w.target.host+w.target.path+"/_blipsync", o)
+	ws, _, err := websocket.Dial(ctx, "ws://"+w.target.host()+w.target.path+"/_blipsync", o)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (c *countingConn) Write(p []byte) (int, error) {
 
 // transfer runs each replication at the same time and reports what they did together: docs documents in all.
 func (b *run) transfer(name string, w *wire, docs int, replications []func() error) error {
-	bytes, cpu, start := w.bytes.Load(), processCPU(b.opts.PID), time.Now()
+	bytes, cpu, start := w.bytes.Load(), processesCPU(b.opts.PIDs), time.Now()
 	failed := make(chan error, len(replications))
 	for _, replicate := range replications {
 		go func() { failed <- replicate() }()
@@ -143,8 +143,8 @@ func (b *run) transfer(name string, w *wire, docs int, replications []func() err
 		Value: float64(docs) / time.Since(start).Seconds(), Unit: "docs/s",
 		Wire: float64(w.bytes.Load()-bytes) / float64(docs),
 	}
-	if b.opts.PID != 0 {
-		row.CPU = (processCPU(b.opts.PID) - cpu) / time.Duration(docs)
+	if len(b.opts.PIDs) > 0 {
+		row.CPU = (processesCPU(b.opts.PIDs) - cpu) / time.Duration(docs)
 	}
 	b.add(row)
 	return nil

@@ -35,22 +35,22 @@ func (b *run) blipIdle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := processRSS(b.opts.PID)
-	cpu, start := processCPU(b.opts.PID), time.Now()
+	before := processesRSS(b.opts.PIDs)
+	cpu, start := processesCPU(b.opts.PIDs), time.Now()
 	idle := &idlers{run: b, got: make(chan string, b.opts.Pullers), failed: make(chan error, b.opts.Pullers)}
 	defer idle.close()
 	if err := idle.open(ctx, since); err != nil {
 		return err
 	}
 	row := Row{Name: "BLIP pullers opened", Clients: b.opts.Pullers, Value: float64(b.opts.Pullers) / time.Since(start).Seconds(), Unit: "a second"}
-	if b.opts.PID != 0 {
-		row.CPU = (processCPU(b.opts.PID) - cpu) / time.Duration(b.opts.Pullers)
+	if len(b.opts.PIDs) > 0 {
+		row.CPU = (processesCPU(b.opts.PIDs) - cpu) / time.Duration(b.opts.Pullers)
 		b.add(row)
 		// Let the server's collector see the idle pullers before its memory is read.
 		if err := sleep(ctx, b.opts.Settle); err != nil {
 			return err
 		}
-		per := float64(processRSS(b.opts.PID)-before) / float64(b.opts.Pullers) / 1024
+		per := float64(processesRSS(b.opts.PIDs)-before) / float64(b.opts.Pullers) / 1024
 		b.add(Row{Name: "memory for each idle BLIP puller", Clients: b.opts.Pullers, Value: per, Unit: "KiB"})
 	} else {
 		b.add(row)
@@ -171,7 +171,7 @@ func (s *idlers) wake(ctx context.Context, name, channel string, n int) error {
 	if err != nil {
 		return err
 	}
-	prefix, cpu := "idle-"+randomHex()+"-", processCPU(b.opts.PID)
+	prefix, cpu := "idle-"+randomHex()+"-", processesCPU(b.opts.PIDs)
 	var times []time.Duration
 	for i := range b.opts.Rounds {
 		id := prefix + strconv.Itoa(i)
@@ -188,8 +188,8 @@ func (s *idlers) wake(ctx context.Context, name, channel string, n int) error {
 	}
 	row := Row{Name: name, Clients: n, P50: median(times), P99: times[len(times)-1], Unit: "ms"}
 	row.Value = float64(row.P50.Microseconds()) / 1000
-	if b.opts.PID != 0 {
-		row.CPU = (processCPU(b.opts.PID) - cpu) / time.Duration(b.opts.Rounds*n)
+	if len(b.opts.PIDs) > 0 {
+		row.CPU = (processesCPU(b.opts.PIDs) - cpu) / time.Duration(b.opts.Rounds*n)
 	}
 	b.add(row)
 	if b.opts.Metrics == "" {
@@ -229,7 +229,7 @@ func (b *run) newUser(ctx context.Context, name string, channels []string) (*tar
 	if err != nil {
 		return nil, err
 	}
-	t := &target{host: b.target.host, path: b.target.path, auth: basic(name, password)}
+	t := &target{hosts: b.target.hosts, path: b.target.path, auth: basic(name, password)}
 	return t, new(target).request(ctx, http.MethodPost, b.opts.Admin+t.path+"/_user/", user)
 }
 

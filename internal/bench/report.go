@@ -86,6 +86,24 @@ func count(n float64) string {
 // ticksPerSecond is USER_HZ, which Linux fixes at 100 for what it shows to programs.
 const ticksPerSecond = 100
 
+// processesCPU returns the CPU time that processes have used together.
+func processesCPU(pids []int) time.Duration {
+	var used time.Duration
+	for _, pid := range pids {
+		used += processCPU(pid)
+	}
+	return used
+}
+
+// processesRSS returns the resident memory of processes in bytes.
+func processesRSS(pids []int) int64 {
+	var rss int64
+	for _, pid := range pids {
+		rss += processRSS(pid)
+	}
+	return rss
+}
+
 // processCPU returns the CPU time the process has used, 0 if it cannot be read.
 func processCPU(pid int) time.Duration {
 	if pid == 0 {
