@@ -74,6 +74,9 @@ func (r *Registry) candidate(ctx context.Context, name string) (*User, error) {
 	if name == "" {
 		return nil, nil
 	}
+	if err := r.current(ctx); err != nil {
+		return nil, err
+	}
 	if u := r.cached(name); u != nil { // the guest is not cached under its other name
 		return u, nil
 	}

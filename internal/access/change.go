@@ -13,11 +13,15 @@ import (
 // edit is the outcome of changing a principal's record.
 type edit struct {
 	next *record // nil: the principal goes
-	// newSeq: the change takes a sequence, which takes the place of every 0 among the explicit grants, and
-	// of since if that is 0 and the principal a role.
+	// newSeq: the change is one of what the principal may see. Its sequence takes the place of every 0 among the explicit
+	// grants, and of since if that is 0 and the principal a role. Without it the change is quiet: it has a sequence too, by
+	// which all nodes hear of it, but readers see no trace of it.
 	newSeq bool
 	// rebuild: what the principal has must be computed anew.
 	rebuild bool
+
+	// idle: nothing but the time of the update changes, of which nobody need hear.
+	idle bool
 }
 
 // change applies f to a principal's record, which is nil if there is none, and forgets what is cached of the
@@ -39,7 +43,9 @@ func (r *Registry) change(ctx context.Context, principal string, f func(*record)
 					return err
 				}
 			}
-			e, err = f(rec)
+			if e, err = f(rec); err == nil {
+				e.idle = rec != nil && e.next != nil && !e.newSeq && e.next.sameBut(rec)
+			}
 			return err
 		}
 		held := try > rebuildTries // it keeps moving: hold the others up
@@ -76,14 +82,9 @@ func (r *Registry) apply(tx store.Tx, principal string, stored []byte, e *edit) 
 	if !bytes.Equal(now, stored) {
 		return errMoved
 	}
-	var seq tidegate.Seq
-	if e.newSeq {
-		if seq, err = tx.NextSequence(space); err != nil {
-			return err
-		}
-		if err := writeEvents(tx, space, []string{principal}, seq); err != nil {
-			return err
-		}
+	seq, err := e.sequence(tx, space, principal, stored == nil)
+	if err != nil {
+		return err
 	}
 	if e.next == nil {
 		if err := tx.Delete(invalidRow(space, principal)); err != nil {
@@ -106,6 +107,27 @@ func (r *Registry) apply(tx store.Tx, principal string, stored []byte, e *edit) 
 		}
 	}
 	return tx.Put(key, next.encode())
+}
+
+// sequence takes the sequence of an edit and notes that the principal changed at it, so that all nodes forget what they cached of it: also a new
+// password, or the end of all sessions. Of a principal that is made without any access nobody has cached anything, but for the guest, who
+// is always there: then, and when the edit changes nothing, it is 0.
+func (e *edit) sequence(tx store.Tx, space store.Space, principal string, made bool) (tidegate.Seq, error) {
+	if e.idle || made && !e.newSeq && principal != guestKey {
+		return 0, nil
+	}
+	seq, err := tx.NextSequence(space)
+	if err != nil {
+		return 0, err
+	}
+	return seq, writeEvents(tx, space, []string{principal}, seq)
+}
+
+// sameBut reports whether the record says what old does, the time of the update apart.
+func (rec *record) sameBut(old *record) bool {
+	same := rec.clone()
+	same.updated = old.updated
+	return bytes.Equal(same.encode(), old.encode())
 }
 
 // at returns a copy in which seq takes the place of every pending sequence.

@@ -41,9 +41,12 @@ func (r *Registry) User(ctx context.Context, name string) (*User, error) {
 // Guest returns the guest, also when it is disabled.
 func (r *Registry) Guest(ctx context.Context) (*User, error) { return r.user(ctx, "") }
 
-// user returns the user, disabled or not, from memory if it is there: as of the last change that this
-// process made or heard of.
+// user returns the user, disabled or not, from memory if it is there: as of the last change that this node made or heard of, so no
+// more than believeFor old.
 func (r *Registry) user(ctx context.Context, name string) (*User, error) {
+	if err := r.current(ctx); err != nil {
+		return nil, err
+	}
 	return r.userOr(ctx, name, r.cached(name))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,8 +91,10 @@ type Registry struct {
 	users    *lru[string, *User]
 	roles    *lru[string, *role]
 	watched  watches
+	ends     sessionWatches
 	recent   recentChanges
 	lastSeen tidegate.Seq // events up to here have been applied to the caches
+	looked   time.Time    // when the store was last asked whether there are more
 
 	sessions *sessionCache
 	counters counters
@@ -105,6 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		users:    newLRU[string, *User](cfg.UserCacheSize),
 		roles:    newLRU[string, *role](cfg.UserCacheSize),
 		watched:  newWatches(),
+		ends:     sessionWatches{},
 		sessions: newSessionCache(cfg.SessionCacheSize),
 	}
 	r.users.weight = (*User).weight
@@ -158,9 +162,9 @@ func (r *Registry) seen() tidegate.Seq {
 	return r.lastSeen
 }
 
-// Invalidate forgets what is cached of principals ("user:bob", "role:r"; a role: of every user that has it)
-// and wakes who watches them. It is called after the transaction that changed them, before its caller is
-// answered.
+// Invalidate forgets what is cached of principals ("user:bob", "role:r"; a role: of every user that has it), and of whatever else events
+// name, and wakes who watches them. It is called after the transaction that changed them, before its caller is answered, and by the
+// follower of the store, for changes that other nodes made.
 func (r *Registry) Invalidate(principals []string) { r.invalidate(principals, 0) }
 
 // invalidate is Invalidate; seen, if not 0, is the sequence up to which all events have now been applied.
@@ -177,15 +181,17 @@ func (r *Registry) forget(principals []string, seen tidegate.Seq) (woken []*watc
 	defer r.mu.Unlock()
 	r.lastSeen = max(r.lastSeen, seen)
 	for _, principal := range principals {
-		r.recent.add(principal)
-		if isRole(principal) {
-			name := principal[len(rolePrefix):]
+		if name, ok := strings.CutPrefix(principal, rolePrefix); ok {
+			r.recent.add(principal)
 			r.roles.remove(name)
 			woken = r.watched.wakeRole(name, woken)
-		} else {
-			name := principal[len(userPrefix):]
+		} else if name, ok := strings.CutPrefix(principal, userPrefix); ok {
+			r.recent.add(principal)
 			r.users.remove(name)
 			woken = r.watched.wakeUser(name, woken)
+		} else if id, ok := strings.CutPrefix(principal, sessionPrefix); ok {
+			r.sessions.forget(id)
+			woken = r.ends.ended(id, woken)
 		}
 	}
 	return woken
@@ -204,7 +210,8 @@ func (r *Registry) dropAll(seen tidegate.Seq) (woken []*watcher) {
 	r.recent.overflow()
 	r.users.clear()
 	r.roles.clear()
-	return r.watched.wakeAll()
+	r.sessions.clear()
+	return r.ends.doubted(r.watched.wakeAll())
 }
 
 // recentChanges remembers the last invalidations, so that a load that was under way meanwhile can tell

@@ -17,9 +17,9 @@ import (
 
 const (
 	sessionIDBytes = 20 // random bytes of a session id, which is their hex form (gateway-rest.md §15.1)
-	// sessionCacheTTL is how long a session is believed without looking into the store, where another node
-	// may have ended it.
-	sessionCacheTTL = 10 * time.Second
+	// sessionCacheTTL is how long a session is believed without looking into the store. Another node that ends it tells
+	// by an event; this is how long it takes at most where that does not come through.
+	sessionCacheTTL = 4 * time.Second
 )
 
 var (
@@ -273,7 +273,14 @@ func (r *Registry) deleteSession(ctx context.Context, id string, match func(stor
 		if !ok || !match(s) || !r.cfg.Now().Before(s.expires) {
 			return errSessionNobody
 		}
-		return tx.Delete(sessionRow(r.cfg.Space, hash))
+		if err := tx.Delete(sessionRow(r.cfg.Space, hash)); err != nil {
+			return err
+		}
+		seq, err := tx.NextSequence(r.cfg.Space)
+		if err != nil {
+			return err
+		}
+		return writeEvents(tx, r.cfg.Space, []string{sessionPrefix + hex.EncodeToString(hash[:])}, seq)
 	})
 	r.sessions.drop(hash)
 	return err
@@ -383,6 +390,20 @@ func (c *sessionCache) put(hash [32]byte, s storedSession, now time.Time, round 
 	if c.round == round {
 		c.byID.put(hash, cachedSession{s, now})
 	}
+}
+
+// forget drops the session whose hash is given in hexadecimal digits.
+func (c *sessionCache) forget(id string) {
+	if b, err := hex.DecodeString(id); err == nil && len(b) == sha256.Size {
+		c.drop([sha256.Size]byte(b))
+	}
+}
+
+func (c *sessionCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.round++
+	c.byID.clear()
 }
 
 func (c *sessionCache) drop(hash [32]byte) {

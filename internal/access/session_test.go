@@ -2,8 +2,10 @@ package access
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -324,5 +326,37 @@ func TestSweepEvents(t *testing.T) {
 	}
 	if got := countRows(t, r, store.KindEvent); got != 2 {
 		t.Fatalf("%d events are kept, want 2", got)
+	}
+}
+
+// Who missed events is told that the session may have ended, and can ask the store.
+func TestWatchSession(t *testing.T) {
+	r := open(t, openStore(t), noPasswords)
+	put(t, r, "bob", UserUpdate{})
+	s, err := r.CreateSession(t.Context(), "bob", time.Hour, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256([]byte(s.ID.Reveal()))
+	var told []bool
+	stop := r.WatchSession(hash, func(ended bool) { told = append(told, ended) })
+	r.InvalidateAll()
+	if stored, err := r.SessionStored(t.Context(), hash); err != nil || !stored {
+		t.Fatalf("stored: %v, %v", stored, err)
+	}
+	if err := r.DeleteSession(t.Context(), s.ID.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	load(t, r, "bob") // applies the event
+	if stored, err := r.SessionStored(t.Context(), hash); err != nil || stored {
+		t.Fatalf("stored after its end: %v, %v", stored, err)
+	}
+	stop()
+	r.InvalidateAll()
+	if want := []bool{false, true}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	if len(r.ends) != 0 {
+		t.Errorf("%d sessions are still watched", len(r.ends))
 	}
 }

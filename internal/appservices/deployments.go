@@ -97,7 +97,7 @@ func (c *call) begin(d *deployment) error {
 	if err != nil {
 		return err
 	}
-	writes := []write{w}
+	writes := []write{w, {rowKey(rowPending), []byte(d.ID)}}
 	keys, err := keysOf(c.Context(), c.s.opts.Store, rowKey(rowDeployment, d.AppID))
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (c *call) failed(d *deployment, cause error) (*deployment, error) {
 			return nil, err
 		}
 	}
-	if err := c.s.store(c.Context(), w, last); err != nil {
+	if err := c.s.store(c.Context(), w, last, write{rowKey(rowPending), nil}); err != nil {
 		return nil, err
 	}
 	c.s.log.Warn("a deployment failed", "app", c.app.ClientAppID, "deployment", d.ID, "error", cause)
@@ -183,7 +183,7 @@ func (s *Server) finish(ctx context.Context, d *deployment) error {
 	if err != nil {
 		return err
 	}
-	writes := []write{app, own}
+	writes := []write{app, own, {rowKey(rowPending), nil}}
 	if d.DraftID != "" {
 		writes = append(writes, write{rowKey(rowDraft, d.AppID, d.UserID), nil})
 	}
@@ -211,6 +211,11 @@ func (s *Server) finishDeployments(ctx context.Context) error {
 		if d.Status != statusPending {
 			continue
 		}
+		if r := s.running(d.Next.App); r != nil {
+			if err := r.DeviceSync().Refresh(ctx); err != nil {
+				return err
+			}
+		}
 		if live := s.current(d.Next.App); sameSync(&live, &d.Next) {
 			d.Status = statusSuccessful
 			err = s.finish(ctx, d)
@@ -223,7 +228,7 @@ func (s *Server) finishDeployments(ctx context.Context) error {
 		}
 		s.log.Warn("a deployment that was interrupted is settled", "deployment", d.ID, "status", d.Status)
 	}
-	return nil
+	return s.store(ctx, write{rowKey(rowPending), nil})
 }
 
 func (c *call) handleListDeployments() error {

@@ -18,5 +18,16 @@ func Interrupt(ctx context.Context, st store.Store, appID, id string, days int) 
 	if err != nil {
 		return err
 	}
-	return st.Update(ctx, func(tx store.Tx) error { return tx.Put(w.key, w.value) })
+	return st.Update(ctx, func(tx store.Tx) error {
+		if err := tx.Put(rowKey(rowPending), []byte(id)); err != nil {
+			return err
+		}
+		return tx.Put(w.key, w.value)
+	})
+}
+
+// Change takes the right to make a change; store stores one by it.
+func (s *Server) Change(ctx context.Context) (store func() error, release func(), err error) {
+	within, release, err := s.change(ctx)
+	return func() error { return s.store(within, write{rowKey("appservices.test"), []byte("x")}) }, release, err
 }

@@ -19,6 +19,8 @@ import (
 //	appservices.deployment    app, id        a deployment and the configuration that it put in force
 //	appservices.session       id             a login
 //	appservices.signing                      the key that tokens are signed with (token.go)
+//	appservices.pending                      a deployment is being made (changing.go)
+//	appservices.fence                        under which lease changes were made last (changing.go)
 const (
 	rowServer     = "appservices.server"
 	rowApp        = "appservices.app"
@@ -113,6 +115,9 @@ func putRow[T any](row T, kind string, names ...string) (write, error) {
 // store makes writes durable, all or none. It is carried to its end once it has begun.
 func (s *Server) store(ctx context.Context, writes ...write) error {
 	err := s.opts.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
+		if err := fenced(ctx, tx); err != nil {
+			return err
+		}
 		for _, w := range writes {
 			var err error
 			if w.value == nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/appservices"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/devicesync"
 	"github.com/tidegate/tidegate/internal/gateway"
@@ -39,6 +40,7 @@ type rig struct {
 	clock   *clock
 	journal *appservices.Journal
 	admins  []access.AdminAccount
+	node    string // its id, if it is one of several; "" if it is alone
 
 	owner, token string // public key and access token of an owner
 	private      string
@@ -72,6 +74,11 @@ func newRig(t *testing.T, databases ...string) *rig {
 
 func newSharedRig(t testing.TB, databases ...string) *rig {
 	t.Helper()
+	return newRigOf(t, "", databases...)
+}
+
+func newRigOf(t testing.TB, node string, databases ...string) *rig {
+	t.Helper()
 	st, err := pebblestore.OpenMem()
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +88,7 @@ func newSharedRig(t testing.TB, databases ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, st: st, blobs: blobs, clock: &clock{t: time.Now().UTC()}}
+	r := &rig{t: t, st: st, blobs: blobs, clock: &clock{t: time.Now().UTC()}, node: node}
 	r.start()
 	for _, name := range databases {
 		if _, err := r.gateway.Create(t.Context(), name, &config.Database{}); err != nil {
@@ -104,8 +111,15 @@ func (r *rig) start() {
 	cheapest := 4
 	startup := &config.Startup{}
 	startup.Auth.BcryptCost = &cheapest
+	nodes := cluster.Alone(r.st, "node")
+	if r.node != "" {
+		var err error
+		if nodes, err = cluster.Join(r.t.Context(), r.st, cluster.Options{NodeID: r.node, Beat: 50 * time.Millisecond}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	g, err := gateway.Open(r.t.Context(), gateway.Options{
-		Store: r.st, Blobs: r.blobs, NodeID: "node", Startup: startup, Now: r.clock.now, Logger: slog.New(r.journal),
+		Cluster: nodes, Store: r.st, Blobs: r.blobs, NodeID: nodes.Self(), Startup: startup, Now: r.clock.now, Logger: slog.New(r.journal),
 	})
 	if err != nil {
 		r.t.Fatal(err)

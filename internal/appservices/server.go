@@ -75,7 +75,7 @@ type Server struct {
 
 	addresses sync.Map // of the ids of apps by client_app_id, which never changes
 
-	// changing is held by who changes an app: its record, drafts, deployments, and what they do to the database.
+	// changing is held by who changes an app, here: its record, drafts, deployments, and what they do to the database. See change.
 	changing sync.Mutex
 }
 
@@ -103,9 +103,14 @@ func New(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.table = newTable(s.routes())
-	if err := s.finishDeployments(ctx); err != nil {
+	if s.opts.Gateway.Cluster().Alone() {
+		return s, s.finishDeployments(ctx)
+	}
+	_, release, err := s.change(ctx) // which finishes them, unless another node is making one
+	if err != nil {
 		return nil, err
 	}
+	release()
 	return s, nil
 }
 
@@ -221,12 +226,14 @@ func (c *call) steps() error {
 		}
 	}
 	if c.Method != http.MethodGet && c.row.needs != nobody {
-		c.s.changing.Lock()
-		defer c.s.changing.Unlock()
-		if c.app != nil {
-			if err := c.find(); err != nil { // as the change before this one left it
-				return err
-			}
+		within, release, err := c.s.change(c.Context())
+		if err != nil {
+			return err
+		}
+		defer release()
+		c.Request = c.WithContext(within)
+		if err := c.again(); err != nil {
+			return err
 		}
 	}
 	return c.row.handler(c)
@@ -248,6 +255,20 @@ func (c *call) find() error {
 	var err error
 	c.app, err = c.s.findApp(c.Context(), id)
 	return err
+}
+
+// again looks up the app once more, as the change before this one left it, on whatever node that was made.
+func (c *call) again() error {
+	if c.app == nil {
+		return nil
+	}
+	if err := c.find(); err != nil {
+		return err
+	}
+	if r := c.s.running(c.app); r != nil {
+		return r.DeviceSync().Refresh(c.Context())
+	}
+	return nil
 }
 
 // printable shortens a text of a client for a message.

@@ -178,7 +178,7 @@ func (f *Feed) prepare(ctx context.Context) error {
 		return err
 	}
 	if !f.started {
-		if err := f.h.catchUp(ctx); err != nil {
+		if err := f.h.CatchUp(ctx); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func (f *Feed) view(ctx context.Context) error {
 		if f.scope.newest <= f.bound || f.req.OneShot || f.req.Descending {
 			return nil
 		}
-		if err := f.h.catchUp(ctx); err != nil {
+		if err := f.h.CatchUp(ctx); err != nil {
 			return err
 		}
 	}

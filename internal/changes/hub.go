@@ -2,10 +2,14 @@ package changes
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
@@ -16,9 +20,10 @@ type HubOptions struct {
 	RingEntries int // recent entries kept in memory; 8,192, which is also the most
 	RingBytes   int // their size in memory, bytes; 4 MiB
 	ScanRows    int // index rows that a feed looks at under one snapshot; 4,096
-	// Invalidate, if set, is told of the principals ("user:bob", "role:r") whose access changed, before any
-	// reader can see the sequence at which it did. It must be idempotent and must not call the Hub.
-	Invalidate func(principals []string)
+	// Invalidate, if set, is told of the events in the store: the names of principals ("user:bob", "role:r") that changed, or "*"
+	// for all, and of what else other packages name there, before any reader can see the sequence at which it was. It must be
+	// idempotent and must not call the Hub.
+	Invalidate func(names []string)
 	// Wakeups, if set, counts the feeds that were asleep, in Wait or armed, and were woken.
 	Wakeups *atomic.Int64
 }
@@ -77,8 +82,8 @@ func NewHub(st store.Store, space store.Space, opts HubOptions) *Hub {
 	return h
 }
 
-// Run follows the store until ctx ends or the store fails, and returns that error. Feeds that wait then get
-// ErrHubStopped. It may be called again.
+// Run follows the store until ctx ends or the store fails for good, and returns that error. Feeds that wait then get
+// ErrHubStopped. While the store cannot be reached they wait. It may be called again.
 func (h *Hub) Run(ctx context.Context) error {
 	h.mu.Lock()
 	h.failure = nil
@@ -94,12 +99,31 @@ func (h *Hub) Run(ctx context.Context) error {
 
 func (h *Hub) run(ctx context.Context) error {
 	for {
-		if err := h.step(ctx); err != nil {
+		err := h.step(ctx)
+		if err == nil {
+			_, err = h.st.Wait(ctx, h.space, h.position())
+		}
+		if err != nil && (tidegate.ErrorCode(err) != tidegate.Unavailable || errors.Is(err, store.ErrClosed)) {
 			return err
 		}
-		if _, err := h.st.Wait(ctx, h.space, h.position()); err != nil {
-			return err
+		if err != nil && !pause(ctx, retryFollow) {
+			return ctx.Err()
 		}
+	}
+}
+
+// retryFollow is the pause after the store could not be reached.
+const retryFollow = 200 * time.Millisecond
+
+// pause waits, and reports whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -160,25 +184,43 @@ func (h *Hub) Refresh() {
 	h.wake(woken)
 }
 
-// Forget drops a purged document from what is kept in memory. Call it after the purge was committed.
-func (h *Hub) Forget(coll store.Collection, docID string) {
-	h.stepping <- struct{}{}
-	defer func() { <-h.stepping }()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ring.forget(docKey{coll, docID})
+// purgedPrefix begins the name of the event that a document was purged.
+const purgedPrefix = "doc:"
+
+// Purged is the name of the event that a document of a collection was purged: the hubs of all nodes drop it from what they keep in memory when
+// they come to its sequence. A purge leaves it in its transaction.
+func Purged(coll store.Collection, docID string) string {
+	return string(binary.BigEndian.AppendUint32([]byte(purgedPrefix), uint32(coll))) + docID
 }
 
-// catchUp brings the hub to the store's last sequence.
-func (h *Hub) catchUp(ctx context.Context) error { return h.step(ctx) }
+// cutPurged takes the name of such an event apart.
+func cutPurged(name string) (key docKey, ok bool) {
+	rest, ok := strings.CutPrefix(name, purgedPrefix)
+	if !ok || len(rest) < 4 {
+		return key, false
+	}
+	return docKey{store.Collection(binary.BigEndian.Uint32([]byte(rest[:4]))), rest[4:]}, true
+}
+
+// changesAccess reports whether the event of a name is one after which a principal may see something else.
+func changesAccess(name string) bool {
+	return name == everybody || strings.HasPrefix(name, "user:") || strings.HasPrefix(name, "role:")
+}
+
+// everybody is the name of the event that what all principals may see may have changed.
+const everybody = "*"
+
+// CatchUp brings the hub to the store's last sequence now: what was committed before is in effect for all feeds.
+func (h *Hub) CatchUp(ctx context.Context) error { return h.step(ctx) }
 
 // batch is what one step read.
 type batch struct {
-	from, to   tidegate.Seq
-	reset      bool // too far behind: entries are not read
-	entries    []*recent
-	events     tidegate.Seq // the last change of access; 0: none
-	principals map[string]struct{}
+	from, to tidegate.Seq
+	reset    bool // too far behind: entries are not read
+	entries  []*recent
+	events   tidegate.Seq // the last change of access; 0: none
+	names    map[string]struct{}
+	purged   []docKey
 }
 
 // step reads what is new in the store, publishes it and wakes those whom it concerns.
@@ -196,8 +238,8 @@ func (h *Hub) step(ctx context.Context) error {
 	if b.to == b.from && !b.reset {
 		return nil
 	}
-	if len(b.principals) > 0 && h.opts.Invalidate != nil {
-		h.opts.Invalidate(slices.Sorted(maps.Keys(b.principals)))
+	if len(b.names) > 0 && h.opts.Invalidate != nil {
+		h.opts.Invalidate(slices.Sorted(maps.Keys(b.names)))
 	}
 	h.wake(h.publish(&b))
 	return nil
@@ -217,12 +259,13 @@ func (h *Hub) read(r store.Reader, b *batch) error {
 	if last == b.from {
 		return nil
 	}
+	if b.reset = last < b.from || last-b.from > LeftWindow; b.reset {
+		// Events from so long ago may be swept already.
+		b.names, b.events = map[string]struct{}{everybody: {}}, last
+		return nil
+	}
 	if err := h.readEvents(r, b); err != nil {
 		return err
-	}
-	b.reset = last < b.from || last-b.from > LeftWindow
-	if b.reset {
-		return nil
 	}
 	routing, err := h.routes.Read(r)
 	if err != nil {
@@ -236,7 +279,7 @@ func (h *Hub) read(r store.Reader, b *batch) error {
 	return nil
 }
 
-// readEvents reads which principals changed.
+// readEvents reads what changed besides documents.
 func (h *Hub) readEvents(r store.Reader, b *batch) error {
 	it := r.Scan(store.Range{
 		Start: store.NewKey(h.space, store.KindEvent).Seq(b.from + 1),
@@ -248,15 +291,21 @@ func (h *Hub) readEvents(r store.Reader, b *batch) error {
 		if err != nil {
 			return err
 		}
-		principal, _, err := store.CutName(rest)
+		name, _, err := store.CutName(rest)
 		if err != nil {
 			return err
 		}
-		if b.principals == nil {
-			b.principals = make(map[string]struct{})
+		if key, ok := cutPurged(name); ok {
+			b.purged = append(b.purged, key)
+			continue
 		}
-		b.principals[principal] = struct{}{}
-		b.events = seq
+		if b.names == nil {
+			b.names = make(map[string]struct{})
+		}
+		b.names[name] = struct{}{}
+		if changesAccess(name) {
+			b.events = seq
+		}
 	}
 	return it.Err()
 }
@@ -288,6 +337,9 @@ func (h *Hub) publish(b *batch) (woken []*waiter) {
 	if b.reset {
 		h.ring.reset(b.to)
 		return h.waiters.all()
+	}
+	for _, key := range b.purged { // first: it may have been written again since
+		h.ring.forget(key)
 	}
 	h.ring.add(b.entries, b.from)
 	h.ring.trim(b.to)

@@ -277,8 +277,60 @@ func TestPurgedDocumentLeavesTheRing(t *testing.T) {
 	w.put("b")
 	step(t, h)
 	w.purge("a")
-	h.Forget(0, "a")
+	w.update(func(tx store.Tx, seq tidegate.Seq) error { return WriteEvent(tx, w.space, seq, Purged(0, "a")) })
 	expect(t, drain(t, open(t, h, w, Request{Admin: true}), 0), "2=b")
+	w.put("c")
+	step(t, h)
+	w.purge("c")
+	w.update(func(tx store.Tx, seq tidegate.Seq) error { return WriteEvent(tx, w.space, seq, Purged(0, "c")) })
+	w.put("c") // again, before the hub has heard of the purge
+	step(t, h)
+	if len(h.ring.items) == 0 {
+		t.Fatal("the ring is empty")
+	}
+	expect(t, drain(t, open(t, h, w, Request{Admin: true}), 0), "2=b 6=c")
+}
+
+// flaky is a store that cannot be reached for a while.
+type flaky struct {
+	store.Store
+	down atomic.Bool
+	asks chan struct{} // gets a token when it was asked in vain
+}
+
+func (s *flaky) View(ctx context.Context, fn func(store.Reader) error) error {
+	if s.down.Load() {
+		select {
+		case s.asks <- struct{}{}:
+		default:
+		}
+		return tidegate.Errorf(tidegate.Unavailable, "no connection")
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// A store that cannot be reached for a while ends no feed: it goes on where it was.
+func TestHubOutlivesAStoreThatIsAway(t *testing.T) {
+	st := &flaky{Store: openStore(t), asks: make(chan struct{}, 1)}
+	w := newWorld(st.Store)
+	h := NewHub(st, w.space, HubOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	f := open(t, h, w, Request{Admin: true})
+	expect(t, drain(t, f, 0), "")
+	st.down.Store(true)
+	w.put("a")
+	<-st.asks
+	st.down.Store(false)
+	if err := f.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, drain(t, f, 0), "1=a")
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run: %v", err)
+	}
 }
 
 func TestCollectionsAreApart(t *testing.T) {

@@ -25,7 +25,7 @@ func (d *Database) FillDefaults() {
 	fill(&d.CompactIntervalDays, "1")
 	fill(&d.SGReplicateEnabled, "true")
 	fill(&d.SGReplicateHeartbeatSecs, defaultReplicationHeartbeatSecs)
-	fill(&d.SGReplicateConfigured, false)
+	fill(&d.SGReplicateConfigured, true)
 	fill(&d.QueryPaginationLimit, 5000)
 	fill(&d.ClientPartitionWindowSecs, defaultHistorySecs)
 	fill(&d.ChangesRequestPlus, false)

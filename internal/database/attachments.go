@@ -405,6 +405,50 @@ func (p *prepared) refsHold(tx store.Tx) (bool, error) {
 	return true, nil
 }
 
+// contentHolds reports whether the new content that the write refers to is in the blob store still. It is pinned there; but where nodes share the
+// blobs a pin has an end, and a process that stood still for longer must not refer to what another one has removed since.
+func (p *prepared) contentHolds(tx store.Tx) (bool, error) {
+	p.contentGone = false
+	if p.shared == nil {
+		return true, nil
+	}
+	for _, ref := range p.refs {
+		if ref.kept || ref.data != nil {
+			continue
+		}
+		if ok, err := p.shared.Present(tx, p.coll.space, ref.key); !ok || err != nil {
+			p.contentGone = !ok
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// reads are the keys that commit will Get.
+func (p *prepared) reads() [][]byte {
+	keys := [][]byte{p.docKey}
+	if p.shared == nil {
+		return keys
+	}
+	for _, ref := range p.refs {
+		if !ref.kept && ref.data == nil {
+			keys = append(keys, p.shared.PresentKey(p.coll.space, ref.key))
+		}
+	}
+	return keys
+}
+
+// moved notes that the write is to be computed again. Content that was removed is received again, if it can be; what is remembered of clients in a
+// reset may be why it moved.
+func (j *job) moved(p *prepared) {
+	if p.resets != nil {
+		j.h.db.clients.resetChanged()
+	}
+	if p.contentGone {
+		j.content = nil
+	}
+}
+
 // putRefs puts references to new content, and content that is kept in the store.
 func (p *prepared) putRefs(tx store.Tx) error {
 	for _, ref := range p.refs {

@@ -81,9 +81,12 @@ func (h *Handle) Checkpoint(ctx context.Context, ref ClientRef) (*LocalDocument,
 		doc, err := h.GetLocal(ctx, id)
 		return doc, devicesync.Verdict{Kind: devicesync.OK}, err
 	}
-	row := h.db.device.Row()
+	var row *devicesync.Row
 	var c claimant
 	err := h.db.st.View(ctx, func(r store.Reader) (err error) {
+		if row, err = h.db.deviceRow(r); err != nil {
+			return err
+		}
 		c, err = h.look(r, ref)
 		return err
 	})
@@ -96,7 +99,7 @@ func (h *Handle) Checkpoint(ctx context.Context, ref ClientRef) (*LocalDocument,
 		return doc, v, err
 	}
 	if v.Kind.Reset() || again || h.repeats(row, &c, ref) {
-		if v, err = h.tellReset(ctx, ref, row); err != nil {
+		if v, err = h.tellReset(ctx, ref); err != nil {
 			return nil, v, err
 		}
 		if v.Kind == devicesync.ResetWipe {
@@ -122,22 +125,23 @@ func (h *Handle) repeats(row *devicesync.Row, c *claimant, ref ClientRef) bool {
 }
 
 // tellReset notes that a client is told to reset: its checkpoint goes, unless it must discard its database anyway.
-func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.Row) (v devicesync.Verdict, err error) {
+func (h *Handle) tellReset(ctx context.Context, ref ClientRef) (v devicesync.Verdict, err error) {
 	now := h.db.opts.Now()
 	var given bool
 	err = h.db.st.Update(ctx, func(tx store.Tx) error {
 		given = false
-		c, rec, err := h.meet(tx, ref, row, now)
+		row, c, rec, err := h.meet(tx, ref, now)
 		if err != nil {
 			return err
 		}
+		was := rec.Reset
 		var again bool
 		v, again = c.judge(row, ref)
 		epoch := row.Record.Epoch
 		switch {
 		case v.Kind == devicesync.ResetWipe:
 			rec.Reset, rec.Reason = ResetWiping, v.Reason
-			return writeClient(tx, c.key, rec)
+			return writeReset(tx, h.db.space, c.key, was, rec)
 		case v.Kind == devicesync.ResetRecover:
 			rec.Reset, rec.Reason = ResetRunning, v.Reason
 		case again || h.repeats(row, &c, ref):
@@ -156,7 +160,7 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 				rec.Reset, rec.ResetEpoch, rec.Tries = ResetDone, epoch.No, 0
 			}
 		}
-		if err := writeClient(tx, c.key, rec); err != nil {
+		if err := writeReset(tx, h.db.space, c.key, was, rec); err != nil {
 			return err
 		}
 		return h.coll.dropStoredLocal(tx, ref.localID())
@@ -178,14 +182,16 @@ func (h *Handle) tellReset(ctx context.Context, ref ClientRef, row *devicesync.R
 	return v, nil
 }
 
-// meet looks at a client that has come, and returns its record as sighted does.
-func (h *Handle) meet(tx store.Tx, ref ClientRef, row *devicesync.Row, now time.Time) (claimant, *ClientRecord, error) {
-	c, err := h.look(tx, ref)
-	if err != nil {
-		return c, nil, err
+// meet looks at a client that has come, and returns the row that is in force, and the client's record as sighted does.
+func (h *Handle) meet(tx store.Tx, ref ClientRef, now time.Time) (row *devicesync.Row, c claimant, rec *ClientRecord, err error) {
+	if row, err = h.db.deviceRow(tx); err != nil {
+		return row, c, nil, err
 	}
-	rec, err := h.sighted(tx, ref, row, &c, now)
-	return c, rec, err
+	if c, err = h.look(tx, ref); err != nil {
+		return row, c, nil, err
+	}
+	rec, err = h.sighted(tx, ref, row, &c, now)
+	return row, c, rec, err
 }
 
 // sighted returns the client's record as it is after it was seen now; a new one if it has none.
@@ -225,7 +231,7 @@ func (h *Handle) noteClient(ctx context.Context, ref ClientRef, row *devicesync.
 		return nil
 	}
 	return h.db.st.Update(ctx, func(tx store.Tx) error {
-		c, rec, err := h.meet(tx, ref, row, now)
+		_, c, rec, err := h.meet(tx, ref, now)
 		if err != nil {
 			return err
 		}
@@ -240,11 +246,14 @@ func (h *Handle) StoreCheckpoint(ctx context.Context, ref ClientRef, rev string,
 	if h.db.device == nil {
 		return h.PutLocal(ctx, id, rev, body)
 	}
-	row := h.db.device.Row()
 	now := h.db.opts.Now()
 	done := false
 	note := func(tx store.Tx, _ local) error {
 		done = false
+		row, err := h.db.deviceRow(tx)
+		if err != nil {
+			return err
+		}
 		c, err := h.look(tx, ref)
 		if err != nil {
 			return err
@@ -259,6 +268,7 @@ func (h *Handle) StoreCheckpoint(ctx context.Context, ref ClientRef, rev string,
 		if text, since := tokenOf(ref.Kind, body); text != "" {
 			rec.LastSince, rec.LastPos = text, devicesync.Position(since)
 		}
+		was := rec.Reset
 		v, _ := c.judge(row, ref)
 		repeated := ref.Kind == ClientBLIP && row.Record.Epoch.Repeats() && rec.ResetEpoch != row.Record.Epoch.No
 		if !repeated && v.Kind != devicesync.ResetWipe {
@@ -266,7 +276,7 @@ func (h *Handle) StoreCheckpoint(ctx context.Context, ref ClientRef, rev string,
 				return err
 			}
 		}
-		return writeClient(tx, c.key, rec)
+		return writeReset(tx, h.db.space, c.key, was, rec)
 	}
 	written, err := h.putLocalWith(ctx, id, rev, body, note)
 	if err == nil && done {
@@ -293,16 +303,20 @@ func (h *Handle) FinishReset(ctx context.Context, ref ClientRef) error {
 	if h.db.device == nil {
 		return nil
 	}
-	row := h.db.device.Row()
 	err := h.db.st.Update(ctx, func(tx store.Tx) error {
+		row, err := h.db.deviceRow(tx)
+		if err != nil {
+			return err
+		}
 		c, err := h.look(tx, ref)
 		if err != nil || c.rec == nil || c.rec.Reset != ResetRunning && c.rec.ResetEpoch == row.Record.Epoch.No {
 			return err
 		}
+		was := c.rec.Reset
 		if _, err := h.resetDone(tx, c.rec, &c, row); err != nil {
 			return err
 		}
-		return writeClient(tx, c.key, c.rec)
+		return writeReset(tx, h.db.space, c.key, was, c.rec)
 	})
 	h.db.clients.resetChanged()
 	return err
@@ -318,11 +332,19 @@ func (db *Database) JudgeSince(ctx context.Context, since tidegate.Since, peer b
 	if db.device == nil || devicesync.Position(since) == 0 {
 		return devicesync.Verdict{Kind: devicesync.OK}, nil
 	}
-	last, err := db.LastSequence(ctx)
-	if err != nil {
-		return devicesync.Verdict{}, err
-	}
-	return db.device.Row().Judge(devicesync.Claim{Token: since, Known: true, Peer: peer}, last), nil
+	var verdict devicesync.Verdict
+	err := db.st.View(ctx, func(r store.Reader) error {
+		row, err := db.deviceRow(r)
+		if err != nil {
+			return err
+		}
+		last, err := r.LastSequence(db.space)
+		if err == nil {
+			verdict = row.Judge(devicesync.Claim{Token: since, Known: true, Peer: peer}, last)
+		}
+		return err
+	})
+	return verdict, err
 }
 
 // ForgetCheckpoint removes the checkpoint of a client that holds a position which is not honoured, so that it starts again when it
@@ -331,15 +353,15 @@ func (h *Handle) ForgetCheckpoint(ctx context.Context, ref ClientRef, reason dev
 	if h.db.device == nil {
 		return nil
 	}
-	row := h.db.device.Row()
 	now := h.db.opts.Now()
 	err := h.db.st.Update(ctx, func(tx store.Tx) error {
-		c, rec, err := h.meet(tx, ref, row, now)
+		_, c, rec, err := h.meet(tx, ref, now)
 		if err != nil {
 			return err
 		}
+		was := rec.Reset
 		rec.Reset, rec.Reason = ResetRunning, reason
-		if err := writeClient(tx, c.key, rec); err != nil {
+		if err := writeReset(tx, h.db.space, c.key, was, rec); err != nil {
 			return err
 		}
 		return h.coll.dropStoredLocal(tx, ref.localID())

@@ -11,14 +11,15 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 )
 
-// clientBook remembers which users have clients that are being reset, since every push asks.
+// clientBook remembers which users have clients that are being reset, since every push asks. Resets begin and end on any node, and each time a
+// number in the store is counted up; who decided by what is remembered here compares it in the transaction that the decision is for.
 type clientBook struct {
 	db *Database
 	mu sync.Mutex
 	// users with a reset that is running; nil: not read since it last changed.
 	users map[string]bool
-	// version counts the changes, so that what was read meanwhile is not kept.
-	version uint64
+	// as is the number that users is as of.
+	as uint64
 }
 
 func (b *clientBook) init(db *Database) { b.db = db }
@@ -28,53 +29,109 @@ func (b *clientBook) resetChanged() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.users = nil
-	b.version++
 }
 
-func (b *clientBook) forgetAll() { b.resetChanged() }
-
-// resetting reports whether a client of the user is being reset.
-func (b *clientBook) resetting(ctx context.Context, user string) (bool, error) {
+// resetting reports whether a client of the user is being reset, and as of which number that is said.
+func (b *clientBook) resetting(ctx context.Context, user string) (resetting bool, as uint64, err error) {
 	b.mu.Lock()
-	users, version := b.users, b.version
+	known, knownAs := b.users, b.as
 	b.mu.Unlock()
-	if users != nil {
-		return users[user], nil
+	if known != nil && !known[user] {
+		return false, knownAs, nil
 	}
-	users = map[string]bool{}
-	err := b.db.eachClient(ctx, func(rec *ClientRecord) bool {
-		if rec.Reset == ResetRunning {
-			users[rec.User] = true
+	// That there is one may end without a commit that would notice it: a write can be refused for it.
+	var users map[string]bool
+	err = b.db.st.View(ctx, func(r store.Reader) (err error) {
+		users = map[string]bool{}
+		if as, err = readResets(r, b.db.space); err != nil {
+			return err
 		}
-		return true
+		if known != nil && as == knownAs {
+			users = known
+			return nil
+		}
+		return eachClient(r, b.db.space, func(rec *ClientRecord) bool {
+			if rec.Reset == ResetRunning {
+				users[rec.User] = true
+			}
+			return true
+		})
 	})
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.version == version {
-		b.users = users
+	if b.users == nil || b.as <= as {
+		b.users, b.as = users, as
 	}
-	return users[user], nil
+	return users[user], as, nil
+}
+
+// resetsKey holds how often a reset of a client has begun or ended.
+func resetsKey(space store.Space) store.Key {
+	return store.NewKey(space, store.KindMeta).Name("client_resets")
+}
+
+func readResets(r store.Reader, space store.Space) (uint64, error) {
+	stored, err := r.Get(resetsKey(space))
+	if err != nil || stored == nil {
+		return 0, err
+	}
+	p := reader{rest: stored}
+	n := p.uvarint()
+	if p.failed {
+		return 0, tidegate.Errorf(tidegate.Corrupt, "the stored number of changes of clients' resets does not make sense")
+	}
+	return n, nil
+}
+
+// countReset notes in a transaction that a client's reset begins or ends.
+func countReset(tx store.Tx, space store.Space) error {
+	n, err := readResets(tx, space)
+	if err != nil {
+		return err
+	}
+	return tx.Put(resetsKey(space), binary.AppendUvarint(nil, n+1))
+}
+
+// resetsMoved reports whether a reset has begun or ended since a decision that was made as of a number; nil: none was.
+func resetsMoved(r store.Reader, space store.Space, as *uint64) (bool, error) {
+	if as == nil {
+		return false, nil
+	}
+	n, err := readResets(r, space)
+	return n != *as, err
+}
+
+// writeReset stores a client's record, and notes if its reset begins or ends with it.
+func writeReset(tx store.Tx, space store.Space, key store.Key, was ResetState, rec *ClientRecord) error {
+	if (was == ResetRunning) != (rec.Reset == ResetRunning) {
+		if err := countReset(tx, space); err != nil {
+			return err
+		}
+	}
+	return writeClient(tx, key, rec)
 }
 
 // eachClient calls fn for every client record, in one snapshot, until it says no.
 func (db *Database) eachClient(ctx context.Context, fn func(rec *ClientRecord) bool) error {
-	return db.st.View(ctx, func(r store.Reader) error {
-		it := r.Scan(store.Prefix(store.NewKey(db.space, store.KindClient)))
-		defer it.Close()
-		for it.Next() {
-			rec, err := parseClient(it.Value())
-			if err != nil {
-				return err
-			}
-			if !fn(rec) {
-				return nil
-			}
+	return db.st.View(ctx, func(r store.Reader) error { return eachClient(r, db.space, fn) })
+}
+
+func eachClient(r store.Reader, space store.Space, fn func(rec *ClientRecord) bool) error {
+	it := r.Scan(store.Prefix(store.NewKey(space, store.KindClient)))
+	defer it.Close()
+	for it.Next() {
+		rec, err := parseClient(it.Value())
+		if err != nil {
+			return err
 		}
-		return it.Err()
-	})
+		if !fn(rec) {
+			return nil
+		}
+	}
+	return it.Err()
 }
 
 // ClientFilter says which clients are listed.
@@ -117,8 +174,9 @@ func (k *Keeper) ForceReset(ctx context.Context, fileIdent int64) error {
 		if now == nil || now.FileIdent != fileIdent {
 			return errNoClient
 		}
+		was := now.Reset
 		now.Reset, now.Reason, now.ResetEpoch = ResetPending, devicesync.Forced, 0
-		return writeClient(tx, key, now)
+		return writeReset(tx, db.space, key, was, now)
 	})
 }
 
@@ -145,6 +203,11 @@ func (h *Handle) JudgeClient(ctx context.Context, id string, since tidegate.Sinc
 	}
 	var verdict devicesync.Verdict
 	err := h.db.st.View(ctx, func(r store.Reader) error {
+		verdict = devicesync.Verdict{}
+		row, err := h.db.deviceRow(r)
+		if err != nil {
+			return err
+		}
 		for _, kind := range []ClientKind{ClientBLIP, ClientCouch} {
 			ref := ClientRef{Kind: kind, ID: id}
 			c, err := h.look(r, ref)
@@ -154,7 +217,7 @@ func (h *Handle) JudgeClient(ctx context.Context, id string, since tidegate.Sinc
 			if devicesync.Position(since) > 0 {
 				c.claim.Token = since
 			}
-			v, again := c.judge(h.db.device.Row(), ref)
+			v, again := c.judge(row, ref)
 			if again {
 				v = devicesync.Verdict{Kind: devicesync.ResetRecover, Reason: devicesync.EpochChanged}
 			}

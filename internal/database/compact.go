@@ -27,7 +27,7 @@ func (db *Database) runCompaction(ctx context.Context) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
-		if db.opts.ReadOnly {
+		if db.opts.ReadOnly || db.compactedLately(ctx) {
 			continue
 		}
 		if _, err := db.StartCompact(CompactTombstones, CompactOptions{}); err != nil && tidegate.ErrorCode(err) != tidegate.Unavailable {

@@ -41,8 +41,9 @@ type Database struct {
 	functions runFunctions
 	resync    resyncs
 
-	device  *devicesync.Live // nil: there is no device sync to be paused or ended
-	clients clientBook
+	device     *devicesync.Live // nil: there is no device sync to be paused or ended
+	deviceRows deviceRows
+	clients    clientBook
 
 	clock   *tidegate.Clock
 	locks   keyedLocks
@@ -50,7 +51,7 @@ type Database struct {
 	sweeper sweeper
 	tasks   tasks
 	block   writeBlock
-	blobGC  sync.RWMutex // held for reading from the pinning of a blob's content to the commit that refers to it
+	blobGC  *sync.RWMutex // held for reading from the pinning of a blob's content to the commit that refers to it
 }
 
 // collection is one collection of a database.
@@ -77,7 +78,7 @@ func Open(ctx context.Context, st store.Store, blobs blob.Store, opts Options) (
 	db := &Database{
 		opts: opts, space: opts.Space, st: st, blobs: blobs, stats: opts.Stats, log: opts.Logger,
 		routes: store.NewRoutingCache(opts.Space),
-		byID:   map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now),
+		byID:   map[store.Collection]*collection{}, clock: tidegate.NewClock(opts.Now), blobGC: new(sync.RWMutex),
 	}
 	db.sweeper.init()
 	db.functions.init()

@@ -16,6 +16,11 @@ const (
 	sweepBatch = 128         // rows read, and at most committed, at once
 	sweepMin   = time.Second // between two sweeps
 	sweepPoll  = time.Minute // at the latest: another node may have written
+	// sweepElsewhere is how long a node leaves what is due to the one that sweeps, before it looks whether that is still so.
+	sweepElsewhere = 5 * time.Second
+	// keepTurn is up to when something must be due for the turn to be kept until then: taking it is two writes, keeping it one every few
+	// seconds.
+	keepTurn = 10 * time.Second
 )
 
 // sweeper knows when the next expiry row is due.
@@ -55,33 +60,42 @@ func (s *sweeper) take() time.Time {
 	return next
 }
 
-// runSweeper sweeps whenever something is due, until ctx ends.
+// runSweeper sweeps whenever something is due and no other node does, until ctx ends.
 func (db *Database) runSweeper(ctx context.Context) error {
+	t := turn{db: db}
+	defer t.release()
 	for {
 		db.sweeper.take()
 		start := db.opts.Now()
-		if err := db.Sweep(ctx); err != nil {
+		mine, err := t.sweep(ctx)
+		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			db.log.ErrorContext(ctx, "sweep of what has expired failed; trying again", "error", err)
 		}
-		if err := db.awaitDue(ctx, start); err != nil {
+		if err := db.awaitDue(ctx, start, mine, &t); err != nil {
 			return err
 		}
 	}
 }
 
-// awaitDue waits until something is due that was not at start, when the last sweep began; but not less than
-// sweepMin and not more than sweepPoll.
-func (db *Database) awaitDue(ctx context.Context, start time.Time) error {
-	until := start.Add(sweepPoll)
+// awaitDue waits until something is due that was not at start, when the last sweep began; but not less than sweepMin and not more
+// than sweepPoll. If it is not mine to sweep it waits for sweepElsewhere. The turn is given back if the wait is long.
+func (db *Database) awaitDue(ctx context.Context, start time.Time, mine bool, t *turn) error {
+	until, least := start.Add(sweepPoll), sweepMin
+	if !mine {
+		until, least = start.Add(sweepElsewhere), sweepElsewhere
+	}
 	next, err := db.nextDue(ctx, start)
 	if err == nil && !next.IsZero() && next.Before(until) {
 		until = next
 	}
+	if until.Sub(db.opts.Now()) > keepTurn {
+		t.release()
+	}
 	for {
-		timer := time.NewTimer(max(until.Sub(db.opts.Now()), sweepMin-db.opts.Now().Sub(start), 0))
+		timer := time.NewTimer(max(until.Sub(db.opts.Now()), least-db.opts.Now().Sub(start), 0))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -10,6 +10,7 @@ import (
 	"github.com/tidegate/tidegate/internal/access"
 	"github.com/tidegate/tidegate/internal/changes"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
 )
 
 // finish encodes everything that the write will put.
@@ -20,12 +21,13 @@ func (e *edit) finish(ctx context.Context) (*prepared, error) {
 	current := *e.tree.At(e.winner)
 	p := &prepared{
 		w: w, coll: c, routing: e.base.routing, physical: e.base.physical, stored: e.base.record,
-		docKey: c.docKey(e.base.physical, w.ID), refs: e.refs,
+		docKey: c.docKey(e.base.physical, w.ID), refs: e.refs, resets: e.base.resets,
 		result: Written{
 			ID: w.ID, Rev: e.rev, Version: e.vector.Current, Closed: e.closes,
 			Created: old.tree.LiveLeaves() == 0 && !e.body.deleted, Resolved: e.resolved,
 		},
 	}
+	p.shared, _ = e.h.db.blobs.(blob.Shared)
 	if e.docOut != nil {
 		p.removed = rec.setChannels(old, e.docOut.channels, current.ID, current.Deleted())
 		p.granted = rec.setGrants(old, e.docOut)
@@ -222,6 +224,12 @@ func (p *prepared) commit(tx store.Tx, routing *store.Routing) (moved bool, err 
 		return moved, err
 	}
 	if ok, err := p.refsHold(tx); !ok || err != nil {
+		return true, err
+	}
+	if moved, err := resetsMoved(tx, p.coll.space, p.resets); moved || err != nil {
+		return moved, err
+	}
+	if ok, err := p.contentHolds(tx); !ok || err != nil {
 		return true, err
 	}
 	seq, err := tx.NextSequence(p.coll.space)

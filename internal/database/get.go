@@ -19,7 +19,7 @@ import (
 // A named revision that the reader may not read comes as a Document with Removed set.
 func (h *Handle) Get(ctx context.Context, id string, o GetOptions) (*Document, error) {
 	var doc *Document
-	err := h.view(ctx, func(r store.Reader) (err error) {
+	err := h.viewDocs(ctx, []string{id}, func(r store.Reader) (err error) {
 		doc, err = h.get(r, id, o)
 		return err
 	})

@@ -21,8 +21,9 @@ type Handle struct {
 	user *access.User // nil: an administrator, who sees and may do everything
 	blip bool         // counts as BLIP
 	// bypass: an administrator whom the write block lets through.
-	bypass bool
-	seen   *seen // nil: an administrator
+	bypass   bool
+	seen     *seen      // nil: an administrator
+	admitted *admission // by device sync; nil: it has nothing to do with it
 }
 
 // seen is what a user sees and is in a collection, looked up once it is needed.
@@ -78,12 +79,30 @@ func (h *Handle) writer() script.User {
 // became visible since, that and what the snapshot says of documents do not belong together: the one is by the old sync
 // function and the other by the new one. Then the principal is read again.
 func (h *Handle) view(ctx context.Context, fn func(store.Reader) error) error {
+	return h.viewThrough(ctx, func(fn func(store.Reader) error) error { return h.db.st.View(ctx, fn) }, fn)
+}
+
+// viewDocs is view for a function that will read the records of documents.
+func (h *Handle) viewDocs(ctx context.Context, docIDs []string, fn func(store.Reader) error) error {
+	keys := func() [][]byte {
+		live := h.coll.routes.Last().Live(h.coll.id)
+		keys := make([][]byte, 0, len(docIDs)+1)
+		for _, id := range docIDs {
+			keys = append(keys, h.coll.docKey(live, id))
+		}
+		return append(keys, h.coll.routes.Key())
+	}
+	return h.viewThrough(ctx, func(fn func(store.Reader) error) error { return store.ViewReading(ctx, h.db.st, keys, fn) }, fn)
+}
+
+// viewThrough is view by one of the ways that the store has.
+func (h *Handle) viewThrough(ctx context.Context, view func(func(store.Reader) error) error, fn func(store.Reader) error) error {
 	if h.user == nil {
-		return h.db.st.View(ctx, fn)
+		return view(fn)
 	}
 	for {
 		outdated := false
-		err := h.db.st.View(ctx, func(r store.Reader) error {
+		err := view(func(r store.Reader) error {
 			routing, err := h.coll.routes.Read(r)
 			if err != nil {
 				return err
@@ -135,7 +154,7 @@ func (h *Handle) Fresh(ctx context.Context) (*Handle, error) {
 		return nil, err
 	}
 	fresh := h.db.As(user, h.coll.id)
-	fresh.blip = h.blip
+	fresh.blip, fresh.admitted = h.blip, h.admitted
 	return fresh, nil
 }
 

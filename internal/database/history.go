@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -31,7 +32,7 @@ func NewKeeper(st store.Store, blobs blob.Store, o KeeperOptions) *Keeper {
 	opts := Options{Name: o.Name, Space: o.Space, Now: o.Now, Logger: o.Logger}.withDefaults()
 	db := &Database{
 		opts: opts, space: o.Space, st: st, blobs: blobs, stats: opts.Stats, log: opts.Logger,
-		routes: store.NewRoutingCache(o.Space), byID: map[store.Collection]*collection{},
+		routes: store.NewRoutingCache(o.Space), byID: map[store.Collection]*collection{}, blobGC: new(sync.RWMutex),
 	}
 	db.clients.init(db)
 	for _, id := range o.Collections {

@@ -144,6 +144,11 @@ func (h *Handle) PutLocal(ctx context.Context, id, rev string, body []byte) (str
 	return h.putLocalWith(ctx, id, rev, body, nil)
 }
 
+// PutLocalIf is PutLocal, if may, which looks at the same transaction, says so: else nothing is written and may's error is returned.
+func (h *Handle) PutLocalIf(ctx context.Context, id, rev string, body []byte, may func(store.Reader) error) (string, error) {
+	return h.putLocalWith(ctx, id, rev, body, func(tx store.Tx, _ local) error { return may(tx) })
+}
+
 // putLocalWith is PutLocal; also, if not nil, does what belongs to the same transaction, before the document is there.
 func (h *Handle) putLocalWith(ctx context.Context, id, rev string, body []byte, also func(tx store.Tx, old local) error) (string, error) {
 	if id == "" || len(id) > MaxLocalIDLen {
@@ -153,7 +158,14 @@ func (h *Handle) putLocalWith(ctx context.Context, id, rev string, body []byte, 
 		return "", jsondoc.ErrTooLarge
 	}
 	var written local
-	err := h.db.st.Update(ctx, func(tx store.Tx) error {
+	keys := func() [][]byte {
+		keys := [][]byte{h.coll.localKey(id)}
+		if also != nil { // a checkpoint
+			keys = append(append(keys, clientKey(h.db.space, h.coll.id, id), saltKey(h.db.space)), h.db.deviceKeys()...)
+		}
+		return keys
+	}
+	err := store.UpdateReading(ctx, h.db.st, keys, func(tx store.Tx) error {
 		old, err := h.readLocal(tx, id)
 		if err != nil {
 			return err

@@ -70,6 +70,9 @@ type Options struct {
 	// what they push (device-sync.md §12). nil: there is none, and every client goes on where it was.
 	DeviceSync *devicesync.Live
 
+	// Nodes are those that have the database open on the store; nil: this process is the only one.
+	Nodes Nodes
+
 	Now    func() time.Time // time.Now if nil
 	Logger *slog.Logger     // discards if nil
 	Stats  *Stats           // a new one if nil
@@ -107,6 +110,9 @@ func (o Options) withDefaults() Options {
 	if o.Source == "" {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", o.Name, o.Space))
 		o.Source = tidegate.NewSource([16]byte(sum[:16]))
+	}
+	if o.Nodes != nil && o.Nodes.Alone() {
+		o.Nodes = nil
 	}
 	if o.Now == nil {
 		o.Now = time.Now

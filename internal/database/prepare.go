@@ -12,6 +12,7 @@ import (
 	"github.com/tidegate/tidegate/internal/jsondoc"
 	"github.com/tidegate/tidegate/internal/script"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/blob"
 )
 
 // base is what a write starts from: the document as it was read.
@@ -35,10 +36,22 @@ type base struct {
 	physical store.Collection // of the live generation
 	fn       script.SyncFunction
 	next     *nextBase // of the generation that a run builds; nil: there is none
+
+	// resets is as of which changes of clients' resets the write was decided; nil: they do not matter.
+	resets *uint64
 }
 
 // read reads what the write starts from and applies the rules of gateway-rest.md §11.2.
 func (j *job) read(r store.Reader) (*base, error) {
+	b, err := j.readRecord(r)
+	if err != nil || b.known {
+		return b, err
+	}
+	return b, b.findOld(r, j.h.coll, j.w.ID)
+}
+
+// readRecord is read without the body of what the new revision replaces.
+func (j *job) readRecord(r store.Reader) (*base, error) {
 	c, w := j.h.coll, j.w
 	b := &base{parent: -1, ancestor: -1, loser: -1, rec: &record{tree: &tidegate.RevTree{}}}
 	b.takesEdits = j.guarded() && j.h.db.editWins()
@@ -55,10 +68,7 @@ func (j *job) read(r store.Reader) (*base, error) {
 			return nil, fmt.Errorf("read document %q: %w", w.ID, err)
 		}
 	}
-	if err := b.findParent(w); err != nil || b.known {
-		return b, err
-	}
-	return b, b.findOld(r, c, w.ID)
+	return b, b.findParent(w)
 }
 
 // findParent finds the revision that the new one replaces.
@@ -130,13 +140,7 @@ func (b *base) checkVersion(w *Write) (err error) {
 // findOld reads the body of what the new revision replaces: the nearest ancestor that has one, that of the branch
 // that is closed for it, or the current revision that it is in conflict with.
 func (b *base) findOld(r store.Reader, c *collection, id string) error {
-	from := b.parent
-	if b.conflict {
-		from, _ = b.rec.tree.Winner()
-	} else if b.loser >= 0 {
-		from = b.loser
-	}
-	for i := from; i >= 0; i = b.rec.tree.At(i).Parent {
+	for i := b.replaces(); i >= 0; i = b.rec.tree.At(i).Parent {
 		if b.rec.tree.At(i).Flags&tidegate.RevBodyGone != 0 {
 			continue
 		}
@@ -156,6 +160,26 @@ func (b *base) findOld(r store.Reader, c *collection, id string) error {
 	return nil
 }
 
+// replaces is the revision whose body is asked for first; -1: none.
+func (b *base) replaces() int {
+	from := b.parent
+	if b.conflict {
+		from, _ = b.rec.tree.Winner()
+	} else if b.loser >= 0 {
+		from = b.loser
+	}
+	return from
+}
+
+// oldKey is where its body probably is; nil if none is asked for.
+func (b *base) oldKey(c *collection, id string) store.Key {
+	from := b.replaces()
+	if from < 0 || b.known || b.rec.tree.At(from).Flags&tidegate.RevBodyGone != 0 {
+		return nil
+	}
+	return c.bodyKey(id, b.rec.tree.At(from).ID)
+}
+
 // prepared is a write that lacks nothing but its sequence.
 type prepared struct {
 	w       *Write
@@ -171,10 +195,14 @@ type prepared struct {
 	next     *nextWrite // what goes into the generation that a run builds; nil: nothing
 
 	quarantine *quarantined // a body that is not made current; nil: none
+	resets     *uint64      // base.resets
 
 	rows []row // put as they are
 	gone []store.Key
 	refs []blobRef
+	// shared is where content is that refs refer to, if other nodes may remove it; contentGone: one did.
+	shared      blob.Shared
+	contentGone bool
 
 	old, new             *changes.DocState
 	oldGrants, newGrants *access.DocGrants
@@ -202,11 +230,7 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 	if err := j.h.MayWrite(ctx); err != nil {
 		return nil, err
 	}
-	var b *base
-	err := j.h.view(ctx, func(r store.Reader) (err error) {
-		b, err = j.read(r)
-		return err
-	})
+	b, err := j.start(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +238,20 @@ func (j *job) prepare(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	return j.build(ctx, b)
+}
+
+// start returns what the write starts from: what was read for it with others, or what is stored now.
+func (j *job) start(ctx context.Context) (b *base, err error) {
+	if j.ahead != nil {
+		b, err = j.ahead.base, j.ahead.err
+		j.ahead = nil
+		return b, err
+	}
+	err = j.h.viewDocs(ctx, []string{j.w.ID}, func(r store.Reader) (err error) {
+		b, err = j.read(r)
+		return err
+	})
+	return b, err
 }
 
 // check refuses what no document could take.

@@ -70,20 +70,37 @@ func (h *Handle) purge(ctx context.Context, ids []string, guard bool, only func(
 			}
 			purged, changed, files = append(purged, id), append(changed, names...), append(files, keys...)
 		}
-		return nil
+		return h.tellPurged(tx, purged)
 	})
 	if err != nil {
 		return nil, err
 	}
 	if h.db.hub != nil { // else nobody reads
-		for _, id := range purged {
-			h.db.hub.Forget(h.coll.id, id)
-		}
 		if len(changed) > 0 {
 			h.db.access.Invalidate(changed)
 		}
+		// Feeds must not show what is gone when the purge is answered. If the store is away now the hub comes to it by itself.
+		if err := h.db.hub.CatchUp(ctx); err != nil {
+			h.db.log.DebugContext(ctx, "feeds will hear of a purge later", "error", err)
+		}
 	}
 	return purged, h.db.sweepFiles(ctx, files)
+}
+
+// tellPurged leaves the event by which the feeds of all nodes forget purged documents, at a sequence of its own.
+func (h *Handle) tellPurged(tx store.Tx, purged []string) error {
+	if len(purged) == 0 {
+		return nil
+	}
+	seq, err := tx.NextSequence(h.db.space)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(purged))
+	for i, id := range purged {
+		names[i] = changes.Purged(h.coll.id, id)
+	}
+	return access.WriteEvents(tx, h.db.space, names, seq)
 }
 
 // purgeOne removes every row of a document. It returns the principals whose grants changed, and content in
@@ -131,9 +148,17 @@ func (h *Handle) purgeOne(tx store.Tx, id string, stored []byte) (changed []stri
 	return changed, files, err
 }
 
-// removeBlob removes content from the blob store unless a document refers to it or it is pinned. The lock
-// makes sure that whoever commits a reference after the look still holds his pin (see unpin).
+// removeBlob removes content from the blob store unless a document refers to it or it is pinned. Where nodes share the blobs one transaction
+// does both. Elsewhere this process is alone, and the lock makes sure that whoever commits a reference after the look still holds his pin
+// (see unpin).
 func (db *Database) removeBlob(ctx context.Context, key blob.Key) (removed bool, err error) {
+	if shared, ok := db.blobs.(blob.Shared); ok {
+		removed, err = shared.RemoveUnless(ctx, db.space, key, func(r store.Reader) (bool, error) { return db.referred(r, key) })
+		if errors.Is(err, blob.ErrPinned) {
+			return false, nil
+		}
+		return removed, err
+	}
 	db.blobGC.Lock()
 	defer db.blobGC.Unlock()
 	var used bool

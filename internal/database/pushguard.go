@@ -29,7 +29,20 @@ func (h *Handle) inReset(ctx context.Context) (bool, error) {
 	if h.db.device == nil {
 		return false, nil
 	}
-	return h.db.clients.resetting(ctx, h.userName())
+	resetting, _, err := h.db.clients.resetting(ctx, h.userName())
+	return resetting, err
+}
+
+// inReset reports whether a client of the user is being reset. What is decided by the answer is decided anew if that has changed when the
+// write is committed.
+func (j *job) inReset(ctx context.Context, b *base) (bool, error) {
+	db := j.h.db
+	if db.device == nil {
+		return false, nil
+	}
+	resetting, as, err := db.clients.resetting(ctx, j.h.userName())
+	b.resets = &as
+	return resetting, err
 }
 
 // guardVerdict is what the guard says of a revision.
@@ -62,7 +75,7 @@ func (j *job) guardDeleted(ctx context.Context, b *base) (guardVerdict, error) {
 	reset := bodiless(b.rec.tree.At(winner)) // the deletion is only in the ledger
 	if !reset {
 		var err error
-		if reset, err = j.h.inReset(ctx); err != nil {
+		if reset, err = j.inReset(ctx, b); err != nil {
 			return guardSilent, err
 		}
 	}
@@ -83,7 +96,7 @@ func (j *job) findPurged(ctx context.Context, b *base) (known, ancestor bool, er
 	if !j.guarded() || b.rec.tree.Len() > 0 {
 		return false, false, nil
 	}
-	if reset, err := j.h.inReset(ctx); err != nil || !reset {
+	if reset, err := j.inReset(ctx, b); err != nil || !reset {
 		return false, false, err
 	}
 	var guard *record

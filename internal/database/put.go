@@ -39,7 +39,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if p.nothing {
 			return p.result, nil
 		}
-		err = h.update(ctx, func() [][]byte { return [][]byte{p.docKey} }, func(tx store.Tx) error {
+		err = h.update(ctx, p.reads, func(tx store.Tx) error {
 			routing, err := h.db.routes.Read(tx)
 			if err != nil {
 				return err
@@ -57,6 +57,7 @@ func (h *Handle) put(ctx context.Context, j *job) (Written, error) {
 		if !errors.Is(err, errMoved) {
 			return Written{ID: w.ID}, err
 		}
+		j.moved(p)
 		if err := j.takeTurn(ctx); err != nil {
 			return Written{ID: w.ID}, err
 		}
@@ -73,6 +74,7 @@ type job struct {
 	pins    []func()           // to be released at the end
 	unlock  func()             // gives back the turn, if taken
 	exp     time.Time          // what w.Exp says; zero: nothing
+	ahead   *readAhead         // what was read for the next try, with others; nil: nothing
 
 	// expires makes the write conditional: nothing is written unless the document is due to expire then.
 	expires expiryCheck

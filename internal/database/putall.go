@@ -102,6 +102,9 @@ type readyJob struct {
 // prepareAll prepares jobs on as many workers as there are processors, and returns those that have
 // something to commit, in order. The others have their result.
 func (h *Handle) prepareAll(ctx context.Context, jobs []*job) []readyJob {
+	if store.IsFar(h.db.st) && len(jobs) > 1 {
+		h.readAhead(ctx, jobs)
+	}
 	all := make([]readyJob, len(jobs))
 	var next atomic.Int64
 	work := func() {
@@ -142,7 +145,7 @@ func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job,
 	records := func() [][]byte {
 		keys := make([][]byte, 0, len(ready)+2)
 		for i := range ready {
-			keys = append(keys, ready[i].p.docKey)
+			keys = append(keys, ready[i].p.reads()...)
 		}
 		return keys
 	}
@@ -174,10 +177,12 @@ func (h *Handle) commitAll(ctx context.Context, ready []readyJob) (moved []*job,
 		again[j] = true
 	}
 	for _, r := range ready {
-		if !again[r.job] {
-			r.job.res.Written = r.p.result
-			h.committed(r.p)
+		if again[r.job] {
+			r.job.moved(r.p)
+			continue
 		}
+		r.job.res.Written = r.p.result
+		h.committed(r.p)
 	}
 	return moved, nil
 }

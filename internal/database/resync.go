@@ -45,6 +45,13 @@ type ResyncOptions struct {
 	Functions map[store.Collection]string
 	// Concurrency is how many documents are computed at once; 0: as many as there are processors.
 	Concurrency int
+	// Node is the node that runs it, and Fence the epoch of the lease that it runs under: once another run has begun or gone on with other ones,
+	// this one stores nothing any more.
+	Node  string
+	Fence uint64
+	// OnChange, if not nil, runs in the transactions in which the resync begins, goes on after an interruption and ends, with its status from
+	// then on. An error in one that begins it is returned by Resync, and nothing has changed.
+	OnChange func(tx store.Tx, s ResyncStatus) error
 	// OnSwitch, with Online, runs in the transaction that makes the new routing visible.
 	OnSwitch func(tx store.Tx) error
 	// Progress, if not nil, is called at the start, once each second and at the end. It must not block.
@@ -56,6 +63,7 @@ type ResyncStatus struct {
 	State     ResyncState
 	Mode      ResyncMode
 	ID        string // "": there never was one
+	Node      string // that runs it, or did last
 	StartTime time.Time
 	EndTime   time.Time // zero while it runs
 	LastError string    // for people; "" if none

@@ -28,6 +28,9 @@ func (run *resyncRun) offline(ctx context.Context) error {
 	end.State, end.EndTime = ResyncCompleted, run.db.opts.Now()
 	err := run.try(ctx, func() error {
 		return run.db.st.Update(ctx, func(tx store.Tx) error {
+			if err := run.owns(tx); err != nil {
+				return err
+			}
 			for _, c := range run.colls {
 				if err := run.db.noteRouted(tx, c, run.fns[c.id].Source()); err != nil {
 					return err
@@ -39,7 +42,7 @@ func (run *resyncRun) offline(ctx context.Context) error {
 					return err
 				}
 			}
-			return writeRun(tx, run.db.space, &end)
+			return run.change(tx, &end)
 		})
 	})
 	if err != nil {
@@ -128,7 +131,10 @@ type offlineBatch struct {
 // put stores the page and the run's state. It runs in the commit section, perhaps more than once.
 func (b *offlineBatch) put(tx store.Tx) error {
 	*b = offlineBatch{run: b.run, page: b.page, tx: tx, state: b.run.committed()}
-	var err error
+	err := b.run.owns(tx)
+	if err != nil {
+		return err
+	}
 	if b.physical, err = b.page.c.physical(tx); err != nil {
 		return err
 	}
@@ -236,6 +242,9 @@ func (run *resyncRun) regeneratePrincipals(ctx context.Context) error {
 			var last string
 			changed, last, err = access.Regenerate(ctx, run.db.st, run.db.space, string(s.After), resyncBatchDocs, func(tx store.Tx, last string) error {
 				s.After = []byte(last)
+				if err := run.owns(tx); err != nil {
+					return err
+				}
 				return writeRun(tx, run.db.space, &s)
 			})
 			more = last != ""

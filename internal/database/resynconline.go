@@ -209,6 +209,9 @@ func (run *resyncRun) routing(tx store.Tx, s *storedRun) (*store.Routing, error)
 	if err == nil && (routing == nil || routing.Run != s.Run) {
 		err = errGivenUp
 	}
+	if err == nil {
+		err = run.owns(tx)
+	}
 	return routing, err
 }
 
@@ -320,7 +323,7 @@ func (run *resyncRun) putSwitch(tx store.Tx, end *storedRun) error {
 			return err
 		}
 	}
-	return writeRun(tx, db.space, end)
+	return run.change(tx, end)
 }
 
 // dropNext gives up the generation that a run builds, if there is one: for readers it never was.

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -78,6 +79,8 @@ type resyncRun struct {
 	log   *warnLog
 
 	last tidegate.Seq // of the database when the last batch was stored; online
+	seen []byte       // what was stored of the last run when this one was begun
+	ours bool         // it has stored its own state since
 
 	telling sync.Mutex // Progress is called by one at a time
 
@@ -144,12 +147,15 @@ func (run *resyncRun) do(ctx context.Context) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	abort := run.db.st.Update(ctx, func(tx store.Tx) error {
+		if err := run.owns(tx); err != nil {
+			return err
+		}
 		if _, err := run.routing(tx, &end); run.o.Online && err == nil {
 			if err := run.db.dropNext(tx); err != nil {
 				return err
 			}
 		}
-		return writeRun(tx, run.db.space, &end)
+		return run.change(tx, &end)
 	})
 	if abort != nil {
 		return errors.Join(err, fmt.Errorf("store how the resync ended: %w", abort))
@@ -189,6 +195,7 @@ func (run *resyncRun) start(ctx context.Context) (resumed bool, err error) {
 	db := run.db
 	fresh := storedRun{
 		State: ResyncRunning, Mode: ResyncOffline, ID: newRunID(), StartTime: db.opts.Now(), Regenerate: run.o.Regenerate,
+		Node: run.o.Node, Fence: run.o.Fence,
 		All: run.o.Collections == nil, Functions: functionsDigest(run.colls, run.fns), Candidates: run.o.Functions, Margin: db.resync.margin,
 	}
 	if run.o.Online {
@@ -201,6 +208,11 @@ func (run *resyncRun) start(ctx context.Context) (resumed bool, err error) {
 	var routing *store.Routing
 	err = run.try(ctx, func() error {
 		return db.st.View(ctx, func(r store.Reader) (err error) {
+			raw, err := r.Get(runKey(db.space))
+			if err != nil {
+				return err
+			}
+			run.seen = bytes.Clone(raw)
 			if stored, err = readRun(r, db.space); err != nil {
 				return err
 			}
@@ -215,9 +227,15 @@ func (run *resyncRun) start(ctx context.Context) (resumed bool, err error) {
 		(!run.o.Online || (routing != nil && routing.Run != 0 && routing.Run == stored.Run))
 	if resumed {
 		fresh = *stored
+		fresh.Node, fresh.Fence = run.o.Node, run.o.Fence
 		fresh.State, fresh.LastError, fresh.EndTime = ResyncRunning, "", time.Time{}
 		err = run.try(ctx, func() error {
-			return db.st.Update(ctx, func(tx store.Tx) error { return writeRun(tx, db.space, &fresh) })
+			return db.st.Update(ctx, func(tx store.Tx) error {
+				if err := run.mayBegin(tx); err != nil {
+					return err
+				}
+				return run.change(tx, &fresh)
+			})
 		})
 	} else {
 		err = run.startAfresh(ctx, &fresh)
@@ -227,14 +245,52 @@ func (run *resyncRun) start(ctx context.Context) (resumed bool, err error) {
 	}
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	run.state, run.began, run.before = fresh, time.Now(), fresh.Processed
+	run.state, run.began, run.before, run.ours = fresh, time.Now(), fresh.Processed, true
 	return resumed, nil
+}
+
+// mayBegin is errGivenUp if another run has begun since this one looked, or has taken its place.
+func (run *resyncRun) mayBegin(r store.Reader) error {
+	if run.ours {
+		return run.owns(r)
+	}
+	raw, err := r.Get(runKey(run.db.space))
+	if err == nil && !bytes.Equal(raw, run.seen) {
+		err = errGivenUp
+	}
+	return err
+}
+
+// owns is errGivenUp if what is stored is not of this run under this lease: it was held up, and another node has gone on with it.
+func (run *resyncRun) owns(r store.Reader) error {
+	s, err := readRun(r, run.db.space)
+	if err == nil && (s == nil || s.ID != run.committed().ID || s.Node != run.o.Node || s.Fence != run.o.Fence) {
+		err = errGivenUp
+	}
+	return err
+}
+
+// change stores a state with which the run begins, goes on or ends.
+func (run *resyncRun) change(tx store.Tx, s *storedRun) error {
+	if run.o.OnChange != nil {
+		if err := run.o.OnChange(tx, s.status()); err != nil {
+			return err
+		}
+	}
+	return writeRun(tx, run.db.space, s)
 }
 
 // startAfresh gives up what an earlier run left, and begins.
 func (run *resyncRun) startAfresh(ctx context.Context, s *storedRun) error {
 	db := run.db
-	err := run.try(ctx, func() error { return db.st.Update(ctx, db.dropNext) })
+	err := run.try(ctx, func() error {
+		return db.st.Update(ctx, func(tx store.Tx) error {
+			if err := run.mayBegin(tx); err != nil {
+				return err
+			}
+			return db.dropNext(tx)
+		})
+	})
 	if err != nil {
 		return err
 	}
@@ -250,12 +306,15 @@ func (run *resyncRun) startAfresh(ctx context.Context, s *storedRun) error {
 	}
 	return run.try(ctx, func() error {
 		return db.st.Update(ctx, func(tx store.Tx) error {
+			if err := run.mayBegin(tx); err != nil {
+				return err
+			}
 			if run.o.Online {
 				if err := run.announce(tx, s); err != nil {
 					return err
 				}
 			}
-			return writeRun(tx, db.space, s)
+			return run.change(tx, s)
 		})
 	})
 }

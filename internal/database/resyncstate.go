@@ -24,6 +24,8 @@ type storedRun struct {
 	StartTime time.Time   `json:"start"`
 	EndTime   time.Time   `json:"end,omitzero"`
 	LastError string      `json:"error,omitempty"`
+	Node      string      `json:"node,omitempty"`
+	Fence     uint64      `json:"fence,omitempty"` // the epoch of the lease that Node runs it under
 
 	Processed int64 `json:"processed"`
 	Changed   int64 `json:"changed"`
@@ -48,7 +50,7 @@ type storedRun struct {
 
 func (s *storedRun) status() ResyncStatus {
 	return ResyncStatus{
-		State: s.State, Mode: s.Mode, ID: s.ID, StartTime: s.StartTime, EndTime: s.EndTime, LastError: s.LastError,
+		State: s.State, Mode: s.Mode, ID: s.ID, Node: s.Node, StartTime: s.StartTime, EndTime: s.EndTime, LastError: s.LastError,
 		DocsProcessed: s.Processed, DocsChanged: s.Changed, DocsTotal: s.Total, DocsErrored: s.Errored, DocsRejected: s.Rejected,
 		Collections: slices.Clone(s.Collections), Regenerate: s.Regenerate,
 	}
@@ -96,14 +98,31 @@ func readRun(r store.Reader, space store.Space) (*storedRun, error) {
 	return s, nil
 }
 
+// StoredResync is the status of the last resync of a database as of a snapshot; its ID is "" if there was none.
+func StoredResync(r store.Reader, space store.Space) (ResyncStatus, error) {
+	s, err := readRun(r, space)
+	if err != nil || s == nil {
+		return ResyncStatus{State: ResyncCompleted, Mode: ResyncOffline}, err
+	}
+	return s.status(), nil
+}
+
+// GiveUpResync notes in a transaction that a resync, which nobody runs any more, is not gone on with by itself. Nothing happens if it has
+// ended, or is another one.
+func GiveUpResync(tx store.Tx, space store.Space, id string, now time.Time) error {
+	s, err := readRun(tx, space)
+	if err != nil || s == nil || s.ID != id || s.State != ResyncRunning && s.State != ResyncStopping {
+		return err
+	}
+	s.State, s.EndTime, s.Fence = ResyncStopped, now, 0
+	return writeRun(tx, space, s)
+}
+
 // ReadResyncStatus returns what is stored of the last resync of a database, which need not be open.
 func ReadResyncStatus(ctx context.Context, st store.Store, space store.Space) (ResyncStatus, error) {
-	status := ResyncStatus{State: ResyncCompleted, Mode: ResyncOffline}
-	err := st.View(ctx, func(r store.Reader) error {
-		s, err := readRun(r, space)
-		if s != nil {
-			status = s.status()
-		}
+	var status ResyncStatus
+	err := st.View(ctx, func(r store.Reader) (err error) {
+		status, err = StoredResync(r, space)
 		return err
 	})
 	if err != nil {
@@ -115,8 +134,13 @@ func ReadResyncStatus(ctx context.Context, st store.Store, space store.Space) (R
 // InterruptedResync returns the options of a resync that did not come to its end, so that Resync with them goes on with
 // it; ok is false if there is none.
 func (db *Database) InterruptedResync(ctx context.Context) (o ResyncOptions, ok bool, err error) {
-	err = db.st.View(ctx, func(r store.Reader) error {
-		s, err := readRun(r, db.space)
+	return InterruptedResync(ctx, db.st, db.space)
+}
+
+// InterruptedResync is that of a database that need not be open.
+func InterruptedResync(ctx context.Context, st store.Store, space store.Space) (o ResyncOptions, ok bool, err error) {
+	err = st.View(ctx, func(r store.Reader) error {
+		s, err := readRun(r, space)
 		if err != nil || s == nil || !s.unfinished() {
 			return err
 		}

@@ -140,13 +140,18 @@ func (k *Keeper) RetireIdle(ctx context.Context, before time.Time, p Progress) (
 // retireRecords retires the clients that have records, if before is not zero only those last seen before it.
 func (k *Keeper) retireRecords(ctx context.Context, before time.Time, p Progress) (n int64, err error) {
 	db := k.db
-	db.clients.forgetAll()
+	defer db.clients.resetChanged()
 	err = db.eachRow(ctx, store.NewKey(db.space, store.KindClient), func(tx store.Tx, key, value []byte) error {
 		rec, err := parseClient(value)
 		if err != nil || !before.IsZero() && !rec.LastSeen.Before(before) {
 			return err
 		}
 		ref := ClientRef{Kind: rec.Kind, ID: rec.Checkpoint}
+		if rec.Reset == ResetRunning {
+			if err := countReset(tx, db.space); err != nil {
+				return err
+			}
+		}
 		n++
 		return db.retire(tx, db.anyCollection(rec.Collection), ref.localID(), rec.LastPos)
 	})

@@ -132,6 +132,9 @@ func readRunFunctions(r store.Reader, space store.Space, run uint32) (sources ma
 	if err != nil {
 		return nil, err
 	}
+	if b == nil { // another run has begun since its number was read
+		return nil, tidegate.Errorf(tidegate.Unavailable, "resync %d is over, try again", run)
+	}
 	if err := json.Unmarshal(b, &sources); err != nil {
 		return nil, tidegate.Errorf(tidegate.Corrupt, "the stored functions of resync %d make no sense", run)
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // CompactKind says what a compaction removes.
@@ -38,6 +40,8 @@ type CompactStatus struct {
 	ID     string // of the run
 	Phase  string // "mark", "sweep" or "cleanup"
 	DryRun bool
+
+	Node string // where it runs or ran, if that is another node
 }
 
 // Errors of compactions, with the reasons of gateway-rest.md §10.4.
@@ -61,8 +65,10 @@ type tasks struct {
 
 // task is one compaction.
 type task struct {
+	kind           CompactKind
 	cancel         context.CancelFunc
 	done           chan struct{}
+	lease          store.Lease // nil: this process is alone
 	id             string
 	start          time.Time
 	dryRun         bool
@@ -94,8 +100,8 @@ func (ts *tasks) close() {
 	ts.wg.Wait()
 }
 
-// StartCompact begins a compaction in the background and returns its status. Unavailable: one of the kind is running, a
-// resync is, or the database is closed.
+// StartCompact begins a compaction in the background and returns its status. Unavailable: one of the kind is running, here or on
+// another node, a resync is, or the database is closed.
 func (db *Database) StartCompact(kind CompactKind, o CompactOptions) (CompactStatus, error) {
 	ts := &db.tasks
 	ts.mu.Lock()
@@ -108,7 +114,10 @@ func (db *Database) StartCompact(kind CompactKind, o CompactOptions) (CompactSta
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	t := &task{done: make(chan struct{}), status: "running", id: hex.EncodeToString(id[:]), start: db.opts.Now(), dryRun: o.DryRun}
+	t := &task{kind: kind, done: make(chan struct{}), status: "running", id: hex.EncodeToString(id[:]), start: db.opts.Now(), dryRun: o.DryRun}
+	if err := db.claimCompact(t); err != nil {
+		return CompactStatus{}, err
+	}
 	var ctx context.Context
 	ctx, t.cancel = context.WithCancel(ts.ctx)
 	work, gauge := db.compactTombstones, &db.stats.CompactTombstoneStart
@@ -120,7 +129,11 @@ func (db *Database) StartCompact(kind CompactKind, o CompactOptions) (CompactSta
 	ts.wg.Go(func() {
 		defer close(t.done)
 		defer t.cancel()
-		t.finish(ctx, work(ctx, t))
+		if t.lease == nil {
+			t.finish(ctx, work(ctx, t))
+			return
+		}
+		db.compactForAll(ctx, t, work)
 	})
 	return t.snapshot(), nil
 }
@@ -130,6 +143,8 @@ func (t *task) finish(ctx context.Context, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
+	case t.lease != nil && errors.Is(context.Cause(t.lease.Context()), store.ErrLeaseLost):
+		t.status, t.err = "error", "the node could not reach the store for too long"
 	case ctx.Err() != nil:
 		t.status = "stopped"
 	case err != nil:
@@ -154,22 +169,26 @@ func (t *task) snapshot() CompactStatus {
 	}
 }
 
-// StopCompact asks a running compaction to stop. Invalid: none is running.
+// StopCompact asks a running compaction to stop, on whatever node it runs. Invalid: none is running.
 func (db *Database) StopCompact(kind CompactKind) (CompactStatus, error) {
 	ts := &db.tasks
 	ts.mu.Lock()
 	t := ts.latest[kind]
 	ts.mu.Unlock()
 	if t == nil || !t.running() {
-		return CompactStatus{}, errNotCompacting
+		return db.stopElsewhere(kind)
 	}
+	t.stop()
+	return t.snapshot(), nil
+}
+
+func (t *task) stop() {
 	t.mu.Lock()
 	if t.status == "running" {
 		t.status = "stopping"
 	}
 	t.mu.Unlock()
 	t.cancel()
-	return t.snapshot(), nil
 }
 
 // AwaitCompact waits until the latest compaction of the kind has ended and returns its status, or ctx's error.
@@ -188,15 +207,19 @@ func (db *Database) AwaitCompact(ctx context.Context, kind CompactKind) (Compact
 	return db.CompactStatus(kind), nil
 }
 
-// CompactStatus returns the status of the latest compaction of the kind; "completed" with nothing done if there was
+// CompactStatus returns the status of the latest compaction of the kind, on any node; "completed" with nothing done if there was
 // none.
 func (db *Database) CompactStatus(kind CompactKind) CompactStatus {
 	ts := &db.tasks
 	ts.mu.Lock()
 	t := ts.latest[kind]
 	ts.mu.Unlock()
-	if t == nil {
-		return CompactStatus{Status: "completed"}
+	status := CompactStatus{Status: "completed"}
+	if t != nil {
+		status = t.snapshot()
 	}
-	return t.snapshot()
+	if db.opts.Nodes == nil || t != nil && t.running() {
+		return status
+	}
+	return db.compactElsewhere(kind, status)
 }

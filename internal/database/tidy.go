@@ -17,6 +17,9 @@ const tidyBatch = 1000
 // tidyRetry is how long after a failure it is tried again.
 const tidyRetry = 10 * time.Second
 
+// tidyPoll is how often a node looks for what a run left whose node did not come to clear up.
+const tidyPoll = 10 * time.Minute
+
 // clearUp asks for what is left of a run to be removed in the background.
 func (s *resyncs) clearUp() {
 	select {
@@ -33,14 +36,15 @@ func (db *Database) runTidy(ctx context.Context) error {
 	timer := time.NewTimer(tidyRetry)
 	defer timer.Stop()
 	for {
-		timer.Stop()
+		again := tidyPoll
 		if err := db.tidy(ctx); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			db.log.WarnContext(ctx, "clearing up after a resync failed; trying again", "error", err)
-			timer.Reset(tidyRetry)
+			again = tidyRetry
 		}
+		timer.Reset(again)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -122,9 +122,21 @@ func (h *Handle) passes(r store.Reader) error {
 
 // update is a transaction that writes documents. docs are keys of records that it will read, for engines that read better beforehand.
 func (h *Handle) update(ctx context.Context, docs func() [][]byte, fn func(store.Tx) error) error {
-	keys := func() [][]byte { return append(docs(), h.db.routes.Key(), h.db.blockKey()) }
+	keys := func() [][]byte {
+		keys := append(docs(), h.db.routes.Key(), h.db.blockKey())
+		if h.db.device != nil {
+			keys = append(keys, resetsKey(h.db.space))
+		}
+		if h.admitted != nil {
+			keys = append(keys, h.db.deviceKeys()...)
+		}
+		return keys
+	}
 	return store.UpdateReading(ctx, h.db.st, keys, func(tx store.Tx) error {
 		if err := h.passes(tx); err != nil {
+			return err
+		}
+		if err := h.stillAdmitted(tx); err != nil {
 			return err
 		}
 		return fn(tx)

@@ -102,6 +102,22 @@ func (r *Row) Gate(a Access) *GateError {
 	return e
 }
 
+// Takes reports whether a push that was let in as access in an epoch, given by its number, is still taken. While sessions are ending what they have
+// pushed already is.
+func (r *Row) Takes(access Access, epoch uint64) bool {
+	rec := &r.Record
+	switch {
+	case rec.Epoch.No != epoch:
+		return false
+	case rec.Phase == Pausing:
+		return true
+	case rec.Phase == Terminating && rec.Termination != nil:
+		return rec.Termination.Step == StepSessions
+	default:
+		return r.Gate(access) == nil
+	}
+}
+
 // Word is the state as `GET /{db}/` shows it in sync_state (§12.1).
 func (r *Record) Word() string {
 	if r.Phase == Faulty {

@@ -27,14 +27,16 @@ type DeviceSync struct {
 
 	sessions  sessions
 	stats     DeviceSyncStats
-	active    atomic.Int64  // Unix ms of the last activity of a device or peer in this process; 0: none
-	refusedAt atomic.Int64  // Unix s when it was last logged that clients are refused
-	trimming  chan struct{} // held by whoever trims
+	active    atomic.Int64 // Unix ms of the last activity of a device or peer in this process; 0: none
+	refusedAt atomic.Int64 // Unix s when it was last logged that clients are refused
 	counted   atomic.Pointer[clientCounts]
 
 	mu      sync.Mutex // guards what follows
 	settler *settler   // that finishes what the row says is under way; nil: none runs
 	held    int        // while not 0 none is started: the data are being replaced
+
+	following store.Space // whose row is followed; 0: none
+	unfollow  context.CancelFunc
 }
 
 // DeviceSync is the database's device sync.
@@ -42,7 +44,7 @@ func (r *Running) DeviceSync() *DeviceSync { return r.deviceSync }
 
 func newDeviceSync(r *Running, d *definition) *DeviceSync {
 	return &DeviceSync{
-		r: r, live: devicesync.NewLive(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart)), trimming: make(chan struct{}, 1),
+		r: r, live: devicesync.NewLive(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart)),
 	}
 }
 
@@ -200,10 +202,23 @@ func beginEpoch(tx store.Tx, space store.Space, rec *devicesync.Record, why devi
 	return store.AdvanceSequence(tx, space, base)
 }
 
+// take makes a row that is durable the live one, and acts on it.
+func (s *DeviceSync) take(row *devicesync.Row) {
+	if row.Record.Version <= s.live.Row().Record.Version {
+		return
+	}
+	s.live.Set(row)
+	s.recount()
+	s.endOlder(row.Record.Epoch.No)
+	s.endBelow(row.Record.HistoryFloor)
+	s.follow()
+}
+
 // follow acts on a row that has just come into force: the gate ends sessions, and what takes longer begins.
 func (s *DeviceSync) follow() {
 	s.endRefused()
 	s.settle()
+	wake(s.r.g.sessionsUrgent)
 }
 
 // load reads the row of a database's data. follow, once the definition is adopted, goes on with what it says is under way.
@@ -218,12 +233,6 @@ func (s *DeviceSync) load(ctx context.Context, d *definition) error {
 // begin makes the automatic app that a database has before its row is read that of its definition.
 func (s *DeviceSync) begin(d *definition) {
 	s.live.Reset(devicesync.Automatic(d.Name, d.SyncEpoch, d.EpochStart))
-}
-
-// refresh reads the row as it is stored.
-func (s *DeviceSync) refresh(ctx context.Context) error {
-	_, err := s.edit(ctx, func(row devicesync.Row) (devicesync.Row, bool, error) { return row, false, nil }, nil)
-	return err
 }
 
 // carryOver gives the data that take the place of a database's the row of those, in a new epoch, so that state and configuration stay and
@@ -250,7 +259,7 @@ func (s *DeviceSync) carryOver(ctx context.Context, old, d *definition) (*device
 		if err := store.AdvanceSequence(tx, d.Space, base); err != nil {
 			return err
 		}
-		return tx.Put(deviceSyncKey(d.Space), value)
+		return database.PutDeviceSync(tx, d.Space, &fresh, value)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("carry over device sync of %s: %w", d.Name, err)
@@ -259,9 +268,7 @@ func (s *DeviceSync) carryOver(ctx context.Context, old, d *definition) (*device
 }
 
 // deviceSyncKey is where the row is: it goes wherever the database's space goes.
-func deviceSyncKey(space store.Space) store.Key {
-	return store.NewKey(space, store.KindMeta).Name(devicesync.RowName)
-}
+func deviceSyncKey(space store.Space) store.Key { return database.DeviceSyncKey(space) }
 
 // readRow reads the row of a database as it is stored, and its bytes; that of an automatic app, and no bytes, if there is none.
 func readRow(ctx context.Context, st store.Store, d *definition) (*devicesync.Row, []byte, error) {
@@ -310,12 +317,20 @@ func (s *DeviceSync) edit(ctx context.Context, decide func(devicesync.Row) (devi
 			return nil, err
 		}
 		if !changed {
-			s.live.Set(old)
+			s.take(old)
 			return old, nil
 		}
 		row.Record.Version = old.Record.Version + 1
-		if err = writeRow(ctx, s.r.g.opts.Store, d.Space, stored, &row, also); err == nil {
-			s.live.Set(&row)
+		noted := func(tx store.Tx, row *devicesync.Row) error {
+			if also != nil {
+				if err := also(tx, row); err != nil {
+					return err
+				}
+			}
+			return s.r.g.nodes.Note(tx, deviceSyncTopic(d.Space))
+		}
+		if err = writeRow(ctx, s.r.g.opts.Store, d.Space, stored, &row, noted); err == nil {
+			s.take(&row)
 			return &row, nil
 		}
 		if !errors.Is(err, errRowMoved) {
@@ -340,7 +355,7 @@ func writeRow(ctx context.Context, st store.Store, space store.Space, old []byte
 		if !bytes.Equal(now, old) {
 			return errRowMoved
 		}
-		if also != nil { // rare: an epoch or a marker, whose number only the commit section knows
+		if also != nil { // an epoch or a marker, perhaps, whose number only the commit section knows
 			*row = before
 			if err := also(tx, row); err != nil {
 				return err
@@ -349,6 +364,6 @@ func writeRow(ctx context.Context, st store.Store, space store.Space, old []byte
 				return err
 			}
 		}
-		return tx.Put(deviceSyncKey(space), value)
+		return database.PutDeviceSync(tx, space, row, value)
 	})
 }

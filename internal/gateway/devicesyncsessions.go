@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/devicesync"
 )
 
@@ -23,6 +24,7 @@ type Session struct {
 	s      *DeviceSync
 	what   devicesync.Session
 	access devicesync.Access
+	epoch  uint64        // the number of the one that it was let in in
 	needs  atomic.Uint64 // the position whose history it still needs; 0: none
 
 	ctx context.Context
@@ -42,6 +44,9 @@ func (s *Session) Context() context.Context { return s.ctx }
 // Needs notes the position that the session's feed has come to, since trimming waits for it; 0: it has caught up.
 func (s *Session) Needs(pos tidegate.Seq) { s.needs.Store(uint64(pos)) }
 
+// Admit says to a Handle that it is the session's: what it writes is refused once the session would not be let in any more.
+func (s *Session) Admit(h *database.Handle) *database.Handle { return h.Admitted(s.access, s.epoch) }
+
 // Leave takes the session out. It is called once.
 func (s *Session) Leave() {
 	s.s.Touch()
@@ -54,6 +59,11 @@ func (s *Session) Leave() {
 		close(reg.gone)
 		reg.gone = nil
 	}
+	if unsettled(s.s.live.Row()) {
+		wake(s.s.r.g.sessionsUrgent)
+	} else {
+		wake(s.s.r.g.sessionsChanged)
+	}
 }
 
 // Join lets a replication in, or returns the *devicesync.GateError that refuses it. It is let in under the same lock that is taken when
@@ -62,16 +72,18 @@ func (s *DeviceSync) Join(ctx context.Context, what devicesync.Session, access d
 	reg := &s.sessions
 	reg.mu.Lock()
 	defer reg.mu.Unlock()
-	if err := s.gate(access); err != nil {
+	row := s.live.Row()
+	if err := s.gate(row, access); err != nil {
 		return nil, err
 	}
 	what.Started, what.Admin, what.Peer = s.r.g.opts.Now().UTC(), access.AdminFeed, access.Peer
-	one := &Session{s: s, what: what, access: access}
+	one := &Session{s: s, what: what, access: access, epoch: row.Record.Epoch.No}
 	one.ctx, one.end = context.WithCancelCause(ctx)
 	if reg.open == nil {
 		reg.open = map[*Session]struct{}{}
 	}
 	reg.open[one] = struct{}{}
+	wake(s.r.g.sessionsChanged)
 	if !access.AdminFeed {
 		s.Touch()
 	}
@@ -80,7 +92,7 @@ func (s *DeviceSync) Join(ctx context.Context, what devicesync.Session, access d
 
 // Allow lets a request of replication pass, or returns the *devicesync.GateError that refuses it.
 func (s *DeviceSync) Allow(access devicesync.Access) error {
-	if err := s.gate(access); err != nil {
+	if err := s.gate(s.live.Row(), access); err != nil {
 		return err
 	}
 	if !access.AdminFeed {
@@ -89,8 +101,8 @@ func (s *DeviceSync) Allow(access devicesync.Access) error {
 	return nil
 }
 
-func (s *DeviceSync) gate(access devicesync.Access) error {
-	err := s.live.Row().Gate(access)
+func (s *DeviceSync) gate(row *devicesync.Row, access devicesync.Access) error {
+	err := row.Gate(access)
 	if err == nil {
 		return nil // not err: a nil *GateError is no nil error
 	}
@@ -143,14 +155,19 @@ func (s *DeviceSync) devices() (n int) {
 	return n
 }
 
-// lowestNeed is the lowest position that an open session still needs; 0 if none does.
-func (s *DeviceSync) lowestNeed() (lowest tidegate.Seq) {
-	s.each(func(one *Session) {
-		if pos := tidegate.Seq(one.needs.Load()); pos > 0 && (lowest == 0 || pos < lowest) {
-			lowest = pos
+// lowestNeed is the lowest position that an open session, on any node, still needs; 0 if none does.
+func (s *DeviceSync) lowestNeed(ctx context.Context) (lowest tidegate.Seq, err error) {
+	all, err := s.others(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lowest = s.presence().Needs
+	for _, p := range all {
+		if p.Needs > 0 && (lowest == 0 || p.Needs < lowest) {
+			lowest = p.Needs
 		}
-	})
-	return lowest
+	}
+	return lowest, nil
 }
 
 // endAll ends all sessions.

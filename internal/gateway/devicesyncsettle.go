@@ -71,7 +71,7 @@ func (s *DeviceSync) runSettler(ctx context.Context, one *settler) {
 	defer close(one.done)
 	defer one.cancel()
 	for {
-		err := s.settleOnce(ctx)
+		err := s.settleHere(ctx)
 		s.mu.Lock()
 		stop := ctx.Err() != nil || err == nil && !one.again && !unsettled(s.live.Row())
 		one.again = false
@@ -90,6 +90,22 @@ func (s *DeviceSync) runSettler(ctx context.Context, one *settler) {
 			}
 		}
 	}
+}
+
+// settleHere does one thing that the row says is under way, once this node is the one that does such things.
+func (s *DeviceSync) settleHere(ctx context.Context) error {
+	if !unsettled(s.live.Row()) {
+		return nil
+	}
+	if s.live.Row().Record.Phase == devicesync.Building { // which needs the database to be online here
+		within, stop := s.during(ctx, devicesync.Building)
+		err := s.r.AwaitState(within, Online)
+		stop()
+		if err != nil && ctx.Err() == nil {
+			return nil // in another phase
+		}
+	}
+	return s.lead(ctx, s.settleOnce)
 }
 
 // settleOnce does one thing that the row says is under way.
@@ -125,15 +141,24 @@ func (s *DeviceSync) endPhase(ctx context.Context, phase devicesync.Phase, ev de
 func (s *DeviceSync) sessionsGone(ctx context.Context, phase devicesync.Phase) error {
 	slow := time.NewTimer(sessionsPatience)
 	defer slow.Stop()
+	told, unsubscribe := s.r.g.nodes.Subscribe(presenceTopic)
+	defer unsubscribe()
 	for {
+		_, nodes := s.r.g.nodes.Watch()
 		row, changed := s.live.Watch()
 		left, gone := s.endRefused()
-		if left == 0 || row.Record.Phase != phase {
+		elsewhere, err := s.refusedElsewhere(ctx, row.Record.Version)
+		if err != nil {
+			return err
+		}
+		if left += elsewhere; left == 0 || row.Record.Phase != phase {
 			return nil
 		}
 		select {
 		case <-gone:
 		case <-changed:
+		case <-told:
+		case <-nodes:
 		case <-slow.C:
 			s.log().Warn("device sync: sessions do not end; what is under way waits for them", "sessions", left)
 		case <-ctx.Done():
@@ -147,7 +172,11 @@ const sessionsPatience = 5 * time.Second
 
 // terminate does one step of a termination and records the next one.
 func (s *DeviceSync) terminate(ctx context.Context, step devicesync.Step) error {
-	keeper := s.keeper()
+	started := s.live.Row().Record.Termination.StartedAt
+	keeper := s.keeper().Fenced(s.fence(func(row *devicesync.Row) bool {
+		t := row.Record.Termination
+		return t != nil && t.Step == step && t.StartedAt.Equal(started)
+	}))
 	base := s.live.Row().Record.Epoch.Base
 	var err error
 	switch step {
@@ -170,6 +199,9 @@ func (s *DeviceSync) terminate(ctx context.Context, step devicesync.Step) error 
 		return s.terminated(ctx)
 	default:
 		return tidegate.Errorf(tidegate.Corrupt, "a termination has no step %q", step)
+	}
+	if errors.Is(err, errStepDone) {
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("terminate device sync, step %s: %w", step, err)

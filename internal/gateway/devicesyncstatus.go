@@ -53,9 +53,18 @@ func (s *DeviceSync) Status(ctx context.Context) (devicesync.Status, error) {
 		st.LastActivity = active
 	}
 	st.Sessions = s.devices()
+	others, err := s.others(ctx)
+	if err != nil {
+		return st, err
+	}
+	for _, p := range others {
+		st.Sessions += p.Sessions
+		if active := time.Unix(p.Active, 0).UTC(); active.After(st.LastActivity) {
+			st.LastActivity = active
+		}
+	}
 	st.ResumeDeadline, st.MustTerminate = row.ResumeDeadline(), row.MustTerminate(s.r.g.opts.Now())
 	keeper := s.keeper()
-	var err error
 	if st.LastSequence, err = keeper.LastSequence(ctx); err != nil {
 		return st, err
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,20 +14,17 @@ import (
 
 // Trim does the daily trim of device-sync.md §8.6 now: a floor marker if anything was written since the last one, history below the
 // floor destroyed, deletions forgotten that are older than the ledger is kept, old bodies dropped from quarantine. It does nothing
-// that a pause suspends.
-func (s *DeviceSync) Trim(ctx context.Context) error {
-	select {
-	case s.trimming <- struct{}{}:
-		defer func() { <-s.trimming }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+// that a pause suspends. It waits for what another node is doing.
+func (s *DeviceSync) Trim(ctx context.Context) error { return s.lead(ctx, s.trim) }
+
+// trim is Trim under the database's lease.
+func (s *DeviceSync) trim(ctx context.Context) error {
 	keeper := s.keeper()
 	now := s.r.g.opts.Now()
 	if err := s.trimHistory(ctx, keeper, now); err != nil {
 		return fmt.Errorf("trim history: %w", err)
 	}
-	if err := s.trimRows(ctx, keeper); err != nil {
+	if err := s.trimRows(ctx, keeper); err != nil && !errors.Is(err, errStepDone) {
 		return fmt.Errorf("trim history: %w", err)
 	}
 	days := s.live.Row().Config.QuarantineDays
@@ -46,7 +44,11 @@ func (s *DeviceSync) trimHistory(ctx context.Context, keeper *database.Keeper, n
 	if err != nil {
 		return err
 	}
-	plan := s.live.Row().PlanTrim(last, s.lowestNeed(), now)
+	need, err := s.lowestNeed(ctx)
+	if err != nil {
+		return err
+	}
+	plan := s.live.Row().PlanTrim(last, need, now)
 	if plan == (devicesync.TrimPlan{}) {
 		return nil
 	}
@@ -93,6 +95,7 @@ func (s *DeviceSync) trimRows(ctx context.Context, keeper *database.Keeper) erro
 	if run == nil || row.Record.State == devicesync.Terminated {
 		return nil
 	}
+	keeper = keeper.Fenced(s.fence(func(row *devicesync.Row) bool { return row.Record.Trim != nil && *row.Record.Trim == *run }))
 	remembered, err := keeper.Remember(ctx, run.After, run.Through, nil)
 	if err != nil {
 		return err
@@ -145,11 +148,27 @@ func (g *Gateway) watchDeviceSync() {
 
 // tick does what is due: a sample, warnings, the automatic pause, the daily trim.
 func (s *DeviceSync) tick(ctx context.Context) error {
-	now := s.r.g.opts.Now()
 	if s.devices() > 0 {
 		s.Touch() // an open session is activity, even an idle one
 	}
+	return s.tryLead(ctx, s.due)
+}
+
+// due does what is due under the database's lease.
+func (s *DeviceSync) due(ctx context.Context) error {
+	now := s.r.g.opts.Now()
 	activity := time.UnixMilli(s.active.Load()).UTC()
+	others, err := s.others(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range others {
+		if p.Sessions > 0 {
+			activity = now.UTC()
+		} else if at := time.Unix(p.Active, 0).UTC(); at.After(activity) {
+			activity = at
+		}
+	}
 	if err := s.sample(ctx, now, activity); err != nil {
 		return err
 	}
@@ -161,7 +180,7 @@ func (s *DeviceSync) tick(ctx context.Context) error {
 		}
 	}
 	if now.Sub(s.live.Row().Record.LastTrim) >= trimEvery {
-		return s.Trim(ctx)
+		return s.trim(ctx)
 	}
 	return nil
 }

@@ -89,7 +89,11 @@ func (g *Gateway) reconcile(ctx context.Context, defs []*definition) ([]*definit
 // reconcileOne decides what a database of the file becomes; nil: it stays deleted.
 func (g *Gateway) reconcileOne(ctx context.Context, name string, cfg *config.Database, active, detached *definition) (*definition, error) {
 	hash := fileHash(cfg)
-	if active != nil && (active.FileHash == hash || active.FileHashes[g.opts.NodeID] == hash) {
+	same := active != nil && (active.FileHash == hash || active.FileHashes[g.opts.NodeID] == hash)
+	if own := g.own[name]; active != nil && own != nil { // taken while one node had the store: the whole section
+		same = same || active.FileHash == own.fileHash
+	}
+	if same {
 		return g.noteFile(ctx, active, hash)
 	}
 	if detached != nil && detached.FileHash == hash && detached.Detached == detachedByAPI && g.Persistent() {

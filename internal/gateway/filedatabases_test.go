@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/config"
+	"github.com/tidegate/tidegate/internal/job"
 )
 
 // The later edit wins, wherever it was made.
@@ -125,5 +128,48 @@ func TestBadFileDatabasesAreAllReported(t *testing.T) {
 		if !containsLine(err.Error(), want) {
 			t.Errorf("%q is missing in\n%v", want, err)
 		}
+	}
+}
+
+// A file that one node had for itself is the same file when the node joins others: what was changed over the API since stays, and what is
+// the node's own is taken out of what all share.
+func TestFileOfANodeThatJoins(t *testing.T) {
+	e := newEnv(t)
+	const section = `{"db":{"revs_limit":30,"sgreplicate_enabled":"false","replications":{"r":{"remote":"http://h/d","direction":"pull"}}}}`
+	g := e.open(fileDBs(t, section))
+	if _, err := update(t, g, "db", "", `{"revs_limit":40}`); err != nil {
+		t.Fatal(err)
+	}
+	e.close(g)
+	join := func(section string) *Gateway {
+		t.Helper()
+		nodes, err := cluster.Join(t.Context(), e.st, cluster.Options{NodeID: "node"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := Open(t.Context(), Options{Store: e.st, Blobs: e.blobs, NodeID: "node", FileDatabases: fileDBs(t, section), Cluster: nodes,
+			NewReplicator: (&fakes{made: map[string][]*fake{}}).make})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.close(g) })
+		return g
+	}
+	g = join(section)
+	if cfg, _ := get(t, g, "db").Config(); *cfg.RevsLimit != 40 {
+		t.Errorf("%s", cfg.Masked())
+	}
+	e.close(g)
+	// The file is edited: what is for all changes for all, what is the node's own does not.
+	g = join(strings.Replace(section, `"revs_limit":30`, `"revs_limit":50`, 1))
+	r := get(t, g, "db")
+	if cfg, _ := r.Config(); *cfg.RevsLimit != 50 || cfg.SGReplicateEnabled != nil || cfg.Replications != nil {
+		t.Errorf("%s", cfg.Masked())
+	}
+	if o := r.Replications().offer(r.definition()); o.Runs || o.Any || !slices.Equal(o.Configured, []string{"r"}) {
+		t.Errorf("%+v", o)
+	}
+	if s, err := r.Replications().Status("r"); err != nil || s.State != job.Unassigned {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

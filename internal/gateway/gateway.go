@@ -39,10 +39,8 @@ type Options struct {
 	NewReplicator NewReplicatorFunc
 	// Cluster is what this node knows of the others. The gateway runs it, and leaves it when it closes. nil: this node is alone.
 	Cluster *cluster.Cluster
-	// Assigner says which node runs a replication; nil: this one runs them all.
-	Assigner Assigner
-	Logger   *slog.Logger     // discards if nil
-	Now      func() time.Time // time.Now if nil
+	Logger  *slog.Logger     // discards if nil
+	Now     func() time.Time // time.Now if nil
 }
 
 // Gateway is the running set of databases. It is safe for concurrent use.
@@ -52,6 +50,7 @@ type Gateway struct {
 	passwords *access.Passwords // shared by all databases
 	cluster   string
 	nodes     *cluster.Cluster
+	own       map[string]*own // of a database: what the config file says for this node alone
 
 	ctx        context.Context // ends when all background work is to end
 	end        context.CancelCauseFunc
@@ -59,6 +58,13 @@ type Gateway struct {
 
 	dryRuns   atomic.Int32  // under way
 	forgotten chan struct{} // gets a token when a database was taken out of the set: another node may have one of its name
+
+	// Woken when sessions of device sync come and go; urgent: another node waits for it.
+	sessionsChanged, sessionsUrgent chan struct{}
+
+	statesChanged chan struct{} // woken when a database's state changes
+	telling       sync.Mutex    // held by who tells the other nodes the states of databases
+	toldStates    string        // what was told last; guarded by telling
 
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
@@ -90,9 +96,6 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Assigner == nil {
-		opts.Assigner = alone{opts.NodeID}
-	}
 	if opts.Startup == nil {
 		opts.Startup = &config.Startup{}
 	}
@@ -103,6 +106,10 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
 	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
+	g.sessionsChanged, g.sessionsUrgent, g.statesChanged = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	if !g.nodes.Alone() {
+		g.opts.FileDatabases, g.own = splitFile(opts.FileDatabases)
+	}
 	g.passwords = access.NewPasswords(access.PasswordsConfig{Cost: opts.Startup.Settings().BcryptCost, Now: opts.Now})
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	g.background.Go(g.runCluster)
@@ -126,6 +133,8 @@ func (g *Gateway) open0(ctx context.Context) error {
 	g.loadAll(ctx, active)
 	g.background.Go(g.followDefinitions)
 	g.background.Go(g.watchDeviceSync)
+	g.background.Go(g.tellPresence)
+	g.background.Go(g.tellStates)
 	return nil
 }
 
@@ -195,11 +204,12 @@ func (r *Running) loadFirst(ctx context.Context, d *definition) {
 
 func (g *Gateway) newRunning(d *definition) *Running {
 	r := &Running{
-		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}),
+		g: g, name: d.Name, op: make(chan struct{}, 1), moved: make(chan struct{}), resyncOver: make(chan struct{}, 1),
 		stats: database.NewStats(), def: d, settings: d.Config.Settings(),
 	}
 	r.replications = newReplications(r)
 	r.deviceSync = newDeviceSync(r, d)
+	r.deviceSync.subscribe(d.Space)
 	return r
 }
 

@@ -25,9 +25,12 @@ func (r *Running) start(ctx context.Context, db *database.Database) error {
 	}
 	d := r.definition()
 	err := r.mayServe(ctx)
-	if err == nil && db == nil {
-		db, err = r.g.open(ctx, d, r.stats, r.deviceSync.live)
-	} else if err != nil && db != nil {
+	if err == nil {
+		err = r.opens(ctx)
+	}
+	if err == nil {
+		db, d, err = r.openCurrent(ctx, db)
+	} else if db != nil {
 		err = joinClose(err, db)
 	}
 	if err == nil {
@@ -171,6 +174,9 @@ func (r *Running) reload(ctx context.Context, d *definition, db *database.Databa
 	online := r.state == Online
 	r.mu.Unlock()
 	defer func() {
+		if r.State() != Online {
+			r.replications.leaveCluster(ctx)
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.reloading = false
@@ -191,9 +197,10 @@ func (r *Running) reload(ctx context.Context, d *definition, db *database.Databa
 // adopt puts a definition in force for whoever asks. The database must not be open with another one.
 func (r *Running) adopt(d *definition) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.def = d
 	r.settings = d.Config.Settings()
+	r.mu.Unlock()
+	r.deviceSync.subscribe(d.Space)
 }
 
 // TakeOffline takes a database offline and returns when its requests have ended (resync.md §1.1). One that is
@@ -219,6 +226,9 @@ func (g *Gateway) TakeOffline(ctx context.Context, name string) error {
 		return nil
 	}
 	err = r.stop(context.WithoutCancel(ctx), errGoingOffline)
+	if err == nil {
+		err = g.tellStatesNow(context.WithoutCancel(ctx)) // a resync may be next, on any node
+	}
 	if err == nil {
 		g.log.Info("database offline", "database", name, "reason", "ADMIN Request")
 	}
@@ -308,6 +318,9 @@ func (r *Running) comeOnline(delay time.Duration) error {
 		return err
 	}
 	r.warnHalfDone(ctx)
+	if err := r.releaseHalfDone(ctx); err != nil {
+		return err
+	}
 	if err := r.start(ctx, nil); err != nil {
 		return err
 	}

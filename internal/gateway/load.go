@@ -77,10 +77,19 @@ func (g *Gateway) databaseOptions(d *definition, cfg *config.Database, stats *da
 		},
 		ReadOnly:   s.ReadOnly,
 		DeviceSync: live,
+		Nodes:      g.others(),
 		Now:        g.opts.Now,
 		Logger:     g.log.With("database", d.Name),
 		Stats:      stats,
 	}
+}
+
+// others are the nodes as a database sees them; nil: nothing runs, as in a check of a store that is at rest.
+func (g *Gateway) others() database.Nodes {
+	if g.nodes == nil {
+		return nil
+	}
+	return g.nodes
 }
 
 // sourceOf makes a database's server UUID, 32 hex digits, its source in version vectors; "" for anything else.

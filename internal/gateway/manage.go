@@ -69,6 +69,7 @@ func (g *Gateway) reserve(name string, cfg *config.Database) (*Running, error) {
 
 // forget takes a database out of the set. r.op is held.
 func (g *Gateway) forget(r *Running) {
+	r.deviceSync.unsubscribe()
 	g.mu.Lock()
 	delete(g.dbs, r.name)
 	g.mu.Unlock()
@@ -306,14 +307,16 @@ var errContended = tidegate.Errorf(tidegate.Unavailable, "the config is being ch
 // the collection whose candidate will take that place, or takes away or brings collections.
 func (r *Running) disturbs(old, cfg *config.Database) bool {
 	run := r.currentRun()
-	if run == nil || !run.plan.options.Online {
-		return false
-	}
+	return run != nil && run.plan.options.Online && run.plan.disturbedBy(old, cfg)
+}
+
+// disturbedBy is disturbs of an online resync with this plan.
+func (p *resyncPlan) disturbedBy(old, cfg *config.Database) bool {
 	was, is := syncSources(old), syncSources(cfg)
 	if !slices.Equal(slices.Sorted(maps.Keys(was)), slices.Sorted(maps.Keys(is))) {
 		return true
 	}
-	return run.plan.candidate != "" && was[run.plan.candidate] != is[run.plan.candidate]
+	return p.candidate != "" && was[p.candidate] != is[p.candidate]
 }
 
 // updateTries is how often a change is made anew because the definition was changed at the same time, as an online resync
@@ -335,7 +338,11 @@ func (r *Running) update(ctx context.Context, old *definition, ifMatch string, c
 	if err := checkChange(old, c.Config); err != nil {
 		return "", err
 	}
-	if r.disturbs(old.Config, c.Config) {
+	disturbs, err := r.disturbsElsewhere(ctx, old.Config, c.Config)
+	if err != nil {
+		return "", err
+	}
+	if disturbs || r.disturbs(old.Config, c.Config) {
 		return "", errResyncing
 	}
 	dropped := r.deviceSync.dropped(old.Config, c.Config)

@@ -17,11 +17,6 @@ import (
 // Cluster is what this node knows of the others.
 func (g *Gateway) Cluster() *cluster.Cluster { return g.nodes }
 
-// NodeStates are the states of databases on the nodes that are alive, as they last told them: by node and name of the database.
-func (g *Gateway) NodeStates(ctx context.Context) (map[string]map[string]string, error) {
-	return nil, nil
-}
-
 // runCluster keeps this node in the cluster until the gateway closes. A node whose id another process has taken ends: what the two
 // say would be taken for each other's.
 func (g *Gateway) runCluster() {

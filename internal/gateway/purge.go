@@ -106,7 +106,8 @@ func (g *Gateway) purgeOnce(ctx context.Context, space store.Space) error {
 					return err
 				}
 			}
-			return tx.Delete(purgeKey(space))
+			return errors.Join(g.nodes.Forget(tx, replicationTopic(space)), g.nodes.Forget(tx, deviceSyncTopic(space)),
+				g.nodes.Forget(tx, resyncTopic(space)), tx.Delete(purgeKey(space)))
 		})
 		if err != nil {
 			return err

@@ -30,6 +30,12 @@ type replication struct {
 	before map[string]int64           // counters of earlier processes
 	stats  *replicate.ReplicatorStats // those of this one
 	saved  replicationProgress        // the status that was stored last
+
+	// Where several nodes serve from one store:
+	claimed *runClaim           // of what runs here
+	tried   uint64              // what was asked for, and tried by the last run here, plus 1; 0: none since this node is to run it
+	stored  replicationProgress // what the node says that ran it last
+	rows    rows                // that def and stored were read from
 }
 
 // newReplication makes a replication of what is stored about it. Nothing of it runs yet.
@@ -58,7 +64,12 @@ func (p *replication) lock(ctx context.Context) (unlock func(), err error) {
 		<-p.op
 		return nil, tidegate.ErrMissing
 	}
-	return func() { <-p.op }, nil
+	return func() {
+		<-p.op
+		if p.m.shared() {
+			p.m.wakeFollower()
+		}
+	}, nil
 }
 
 func (p *replication) definition() *replicationDefinition {
@@ -127,6 +138,7 @@ const settlePatience = 500 * time.Millisecond
 // Act starts, stops or resets a replication (job.Start, job.Stop, job.Reset) and returns its status: as asked for, if it
 // has not come about within half a second. NotFound. Invalid: job.ErrMustStop, job.ErrResetting.
 func (m *Replications) Act(ctx context.Context, id string, ev job.Event) (ReplicationStatus, error) {
+	m.catchUp()
 	p, err := m.find(id)
 	if err != nil {
 		return ReplicationStatus{}, err
@@ -138,7 +150,11 @@ func (m *Replications) Act(ctx context.Context, id string, ev job.Event) (Replic
 	if ev == job.Stop && adhoc {
 		return ReplicationStatus{ReplicationInfo: ReplicationInfo{ID: id}, State: job.Removed}, nil
 	}
-	p.settle(ctx, ev)
+	if m.shared() {
+		p.settleShared(ctx, ev)
+	} else {
+		p.settle(ctx, ev)
+	}
 	s := p.status()
 	s.State = job.Answer(ev, s.State, false)
 	return s, nil
@@ -152,6 +168,9 @@ func (p *replication) act(ctx context.Context, ev job.Event) (adhoc bool, err er
 	}
 	defer unlock()
 	adhoc = p.definition().Config.IsAdhoc()
+	if p.m.shared() {
+		return adhoc, p.actShared(ctx, ev)
+	}
 	if ev == job.Reset && p.definition().Wanted {
 		ev = job.ResetActive
 	}
@@ -242,6 +261,9 @@ func (p *replication) stop(ctx context.Context) error {
 
 // remove stops the replication and deletes it with everything that belongs to it. p.op is held.
 func (p *replication) remove(ctx context.Context) error {
+	if p.m.shared() {
+		return p.removeShared(ctx)
+	}
 	p.interrupt(errStoppedByUser)
 	if !p.idle(ctx) {
 		return ctx.Err()
@@ -250,11 +272,12 @@ func (p *replication) remove(ctx context.Context) error {
 		return err
 	}
 	p.noteEnded(job.Removed)
-	return p.erase(ctx)
+	return p.erase(ctx, nil)
 }
 
 // Delete stops a replication and deletes its definition, its local checkpoints and its status. NotFound.
 func (m *Replications) Delete(ctx context.Context, id string) error {
+	m.catchUp()
 	p, err := m.find(id)
 	if err != nil {
 		return err

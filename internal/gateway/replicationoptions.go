@@ -32,7 +32,7 @@ func (p *replication) replicator(ctx context.Context, onChange func()) (r Replic
 	if o.Resolver, release, err = p.resolver(ctx); err != nil {
 		return nil, nil, err
 	}
-	o.OnChange = onChange
+	o.OnChange, o.Claim = onChange, p.claim()
 	if r, err = g.opts.NewReplicator(o); err != nil {
 		release()
 		return nil, nil, err

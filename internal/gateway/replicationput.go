@@ -23,6 +23,7 @@ func (m *Replications) Put(ctx context.Context, id string, patch *config.Replica
 		return false, err
 	}
 	for {
+		m.catchUp()
 		p, err := m.find(id)
 		if err != nil {
 			created, taken, err := m.create(ctx, id, patch)
@@ -60,6 +61,14 @@ func (m *Replications) create(ctx context.Context, id string, patch *config.Repl
 		return false, false, err
 	}
 	def := newReplicationDefinition(cfg, m.r.g.opts.Now())
+	if m.shared() {
+		taken, err := m.createShared(ctx, id, def)
+		if err == nil && !taken {
+			m.await(ctx, func() bool { return m.nodeOf(id) != "" || !m.anyoneTakes(id, def) })
+			m.r.g.log.Info("replication defined", "database", m.r.name, "replication", id, "node", m.nodeOf(id))
+		}
+		return err == nil && !taken, taken, err
+	}
 	p := m.newReplication(storedReplication{id: id, def: def})
 	p.op <- struct{}{}
 	defer func() { <-p.op }()
@@ -89,6 +98,9 @@ func (m *Replications) create(ctx context.Context, id string, patch *config.Repl
 
 // update changes the definition. p.op is held.
 func (p *replication) update(ctx context.Context, patch *config.ReplicationPatch) error {
+	if p.m.shared() {
+		return p.updateShared(ctx, patch)
+	}
 	old := p.definition()
 	cfg, err := p.m.apply(patch, old.Config, p.id)
 	if err != nil {

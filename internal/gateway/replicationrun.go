@@ -24,6 +24,8 @@ type replicationRun struct {
 	ended      chan struct{} // closed when nothing of it goes on any more
 	ending     bool          // it was asked to end; guarded by replication.mu
 	replicator Replicator    // nil until it is made; guarded by replication.mu
+	resets     bool          // it is a reset
+	asked      uint64        // as of which definition it runs, where several nodes serve; guarded by replication.mu
 }
 
 // begin starts a run, after delay. p.op is held and nothing runs.
@@ -62,7 +64,7 @@ func (p *replication) reset() error {
 // launch runs f in the background after ev. f clears p.run when it is done.
 func (p *replication) launch(ev job.Event, f func(context.Context, *replicationRun)) {
 	ctx, cancel := context.WithCancelCause(p.m.r.g.ctx)
-	run := &replicationRun{cancel: cancel, ended: make(chan struct{})}
+	run := &replicationRun{cancel: cancel, ended: make(chan struct{}), resets: ev == job.Reset}
 	p.mu.Lock()
 	p.run = run
 	p.apply(ev)
@@ -70,7 +72,11 @@ func (p *replication) launch(ev job.Event, f func(context.Context, *replicationR
 	started := p.m.r.g.spawn(func() {
 		defer close(run.ended)
 		defer cancel(nil)
-		f(ctx, run)
+		if p.m.shared() {
+			p.underClaim(ctx, run, f)
+		} else {
+			f(ctx, run)
+		}
 	})
 	if !started { // all is closing
 		cancel(errClosed)
@@ -199,7 +205,7 @@ func (p *replication) finish(ctx context.Context, run *replicationRun, err error
 	defer p.mu.Unlock()
 	p.lookAtSequences()
 	p.run = nil
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errMoved) {
 		p.apply(job.Stop)
 		return
 	}
@@ -226,10 +232,13 @@ func reasonOf(err error) string {
 func (p *replication) completed(ctx context.Context, run *replicationRun) {
 	log := p.m.r.g.log.With("database", p.m.r.name, "replication", p.id)
 	var err error
-	if p.definition().Config.IsAdhoc() {
+	switch {
+	case p.definition().Config.IsAdhoc():
 		p.noteEnded(job.Stopped)
-		err = p.erase(ctx)
-	} else {
+		err = p.erase(ctx, p.claimCheck())
+	case p.m.shared():
+		err = p.completedShared(ctx, run)
+	default:
 		err = p.want(ctx, false, whyCompleted)
 	}
 	if err != nil {

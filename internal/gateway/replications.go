@@ -36,17 +36,32 @@ type Replications struct {
 	changed chan struct{}         // asks the saver to store those at once
 
 	former []ReplicationStatus // of ad hoc replications that are gone, the latest last
+
+	// Where several nodes serve from one store:
+	told        bool                        // the others know that this node has the database
+	follower    <-chan struct{}             // closed when the follower has ended
+	wake        chan struct{}               // makes the follower look again
+	planned     planned                     // as it was read last
+	refreshed   chan struct{}               // closed and replaced when something was read
+	begin       func(context.Context) error // what is to be done first, and could not be so far; nil: nothing. Of the follower
+	startWindow time.Duration               // over which the first runs are spread; of the follower
 }
 
 // Replications are the database's replications with other gateways.
 func (r *Running) Replications() *Replications { return r.replications }
 
 func newReplications(r *Running) *Replications {
-	return &Replications{r: r, all: map[string]*replication{}, dirty: map[*replication]bool{}, changed: make(chan struct{}, 1)}
+	return &Replications{
+		r: r, all: map[string]*replication{}, dirty: map[*replication]bool{}, changed: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), refreshed: make(chan struct{}),
+	}
 }
 
-// saveEvery is how often the status of running replications is stored.
-const saveEvery = 5 * time.Second
+// saveEvery is how often the status of running replications is stored; saveSharedEvery where others answer with what is stored.
+const (
+	saveEvery       = 5 * time.Second
+	saveSharedEvery = time.Second
+)
 
 // online loads the replications when their database has come online and starts those that are meant to run. What is
 // wrong with them does not keep the database from being online.
@@ -56,25 +71,22 @@ func (m *Replications) online(ctx context.Context, d *definition, db *database.D
 	first := !m.begun
 	m.begun, m.db, m.data, m.joined = true, db, d.Space, false
 	m.mu.Unlock()
-	if m.r.g.opts.NewReplicator != nil && d.Config.Settings().Replications.Enabled {
-		started, err := m.r.g.opts.Assigner.Join(ctx, m.r.name, m.reassign)
-		if err != nil {
-			log.Error("this node cannot run replications of the database", "error", err)
-		}
-		m.mu.Lock()
-		m.joined = err == nil
-		m.mu.Unlock()
-		first = first && started
+	if m.shared() {
+		m.onlineShared(ctx, d, first)
+		return
 	}
+	m.mu.Lock()
+	m.joined = m.r.g.opts.NewReplicator != nil && d.Config.Settings().Replications.Enabled
+	m.mu.Unlock()
 	if err := m.load(ctx, d, first); err != nil {
 		log.Error("replications could not be loaded", "error", err)
 	}
-	m.save()
+	m.save(saveEvery)
 	m.startWanted()
 }
 
-// save starts the saver, which stores the status of replications every saveEvery and when asked to.
-func (m *Replications) save() {
+// save starts the saver, which stores the status of replications regularly and when asked to.
+func (m *Replications) save(every time.Duration) {
 	ctx, end := context.WithCancel(m.r.g.ctx)
 	done := make(chan struct{})
 	m.mu.Lock()
@@ -82,7 +94,7 @@ func (m *Replications) save() {
 	m.mu.Unlock()
 	m.r.g.background.Go(func() {
 		defer close(done)
-		ticker := time.NewTicker(saveEvery)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			var which []*replication
@@ -127,8 +139,8 @@ func (m *Replications) noteChange(p *replication) {
 // offline stops the replications because their database stops, and returns when they have stopped, or ctx ends.
 func (m *Replications) offline(ctx context.Context, cause error) {
 	m.mu.Lock()
-	joined, end, saver := m.joined, m.ended, m.saver
-	m.db, m.joined, m.ended, m.saver = nil, false, nil, nil
+	end, saver, follower := m.ended, m.saver, m.follower
+	m.db, m.joined, m.ended, m.saver, m.follower = nil, false, nil, nil, nil
 	m.mu.Unlock()
 	if end == nil {
 		return // it did not come online
@@ -143,8 +155,11 @@ func (m *Replications) offline(ctx context.Context, cause error) {
 	}
 	end()
 	<-saver
-	if joined {
-		m.r.g.opts.Assigner.Leave(m.r.name)
+	if follower != nil {
+		<-follower
+	}
+	if cause != errReloading {
+		m.leaveCluster(ctx)
 	}
 }
 
@@ -178,14 +193,13 @@ func (m *Replications) load(ctx context.Context, d *definition, clusterStart boo
 			all[s.id] = m.newReplication(s)
 		}
 	}
-	for id, cfg := range d.Config.Replications {
+	for id, def := range m.configured(d, m.r.g.opts.Now()) {
 		if p := all[id]; p != nil {
-			if !p.definition().Config.Same(cfg) {
+			if !p.definition().Config.Same(def.Config) {
 				m.r.g.log.Info("the stored definition of a replication differs from the configured one, and counts", "database", m.r.name, "replication", id)
 			}
 			continue
 		}
-		def := newReplicationDefinition(cfg, m.r.g.opts.Now())
 		defs[id] = def
 		all[id] = m.newReplication(storedReplication{id: id, def: def})
 	}
@@ -194,7 +208,7 @@ func (m *Replications) load(ctx context.Context, d *definition, clusterStart boo
 	m.mu.Unlock()
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	return errors.Join(m.deleteRows(ctx, leftOver...), m.putDefinitions(ctx, defs))
+	return errors.Join(m.deleteRows(ctx, nil, leftOver...), m.putDefinitions(ctx, defs))
 }
 
 // newReplicationDefinition makes the definition that is stored of a new one.
@@ -226,24 +240,17 @@ func (m *Replications) startWanted() {
 	}
 }
 
-// reassign looks again at who runs what.
-func (m *Replications) reassign() {
-	m.r.g.spawn(func() {
-		for _, p := range m.list() {
-			p.assign(0)
-		}
-	})
-}
-
 // nodeOf is the id of the node that runs a replication; "" if none can.
 func (m *Replications) nodeOf(id string) string {
 	m.mu.Lock()
-	joined := m.joined
-	m.mu.Unlock()
-	if !joined {
-		return ""
+	defer m.mu.Unlock()
+	switch {
+	case m.shared():
+		return m.planned.plan.Nodes[id]
+	case m.joined:
+		return m.r.g.NodeID()
 	}
-	return m.r.g.opts.Assigner.NodeOf(m.r.name, id)
+	return ""
 }
 
 // space is where the database's data are.
@@ -306,6 +313,7 @@ func (m *Replications) Get(id string) (ReplicationInfo, error) {
 
 // Statuses returns the status of all replications by id.
 func (m *Replications) Statuses() []ReplicationStatus {
+	m.catchUp()
 	list := m.list()
 	all := make([]ReplicationStatus, len(list))
 	for i, p := range list {
@@ -316,6 +324,7 @@ func (m *Replications) Statuses() []ReplicationStatus {
 
 // Status returns what a replication is doing; NotFound.
 func (m *Replications) Status(id string) (ReplicationStatus, error) {
+	m.catchUp()
 	p, err := m.find(id)
 	if err != nil {
 		return ReplicationStatus{}, err

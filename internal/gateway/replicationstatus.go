@@ -163,6 +163,17 @@ func (p *replication) info() ReplicationInfo {
 func (p *replication) status() ReplicationStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.m.shared() && p.claimed == nil {
+		info, s := p.info(), p.stored
+		state := p.shown(info.Node)
+		if p.run != nil && p.run.resets {
+			state = p.state
+		}
+		return ReplicationStatus{
+			ReplicationInfo: info, State: state, Error: s.Error, ErrorAt: s.ErrorAt,
+			LastSeqPull: s.LastSeqPull, LastSeqPush: s.LastSeqPush, Counters: s.Counters,
+		}
+	}
 	p.lookAtSequences()
 	return ReplicationStatus{
 		ReplicationInfo: p.info(), State: p.state, Error: p.err, ErrorAt: p.errAt,

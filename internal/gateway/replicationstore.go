@@ -21,6 +21,9 @@ type replicationDefinition struct {
 	Wanted           bool   // it is meant to run
 	Why              string // if not: whyUser, whyCompleted, or "" if it never was
 	Created, Updated time.Time
+
+	Asked    uint64 // counts what was asked of it: starts, stops and changes
+	FromFile bool   // it was added from a config file: only nodes whose file has it run it
 }
 
 // Values of replicationDefinition.Why.
@@ -37,6 +40,8 @@ type replicationRecord struct {
 	Why        string          `json:"why,omitempty"`
 	Created    time.Time       `json:"created"`
 	Updated    time.Time       `json:"updated"`
+	Asked      uint64          `json:"asked,omitempty"`
+	FromFile   bool            `json:"from_file,omitempty"`
 }
 
 // replicationFormat is the version of replicationRecord that this code writes. It reads no other.
@@ -50,6 +55,11 @@ type replicationProgress struct {
 	LastSeqPull string           `json:"last_seq_pull,omitempty"`
 	LastSeqPush string           `json:"last_seq_push,omitempty"`
 	Counters    map[string]int64 `json:"counters,omitempty"` // by their names of inter-gateway.md §5
+
+	// Where several nodes serve: who says so, under which claim, and as of which definition (Asked).
+	Node  string `json:"node,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	Asked uint64 `json:"asked,omitempty"`
 }
 
 func replicationPrefix(space store.Space) store.Key {
@@ -66,7 +76,7 @@ func progressKey(space store.Space, id string) store.Key { return progressPrefix
 
 // encode returns the stored form.
 func (d *replicationDefinition) encode(keys *config.Keyring) ([]byte, error) {
-	return json.Marshal(replicationRecord{replicationFormat, d.Config.Seal(keys), d.Wanted, d.Why, d.Created, d.Updated})
+	return json.Marshal(replicationRecord{replicationFormat, d.Config.Seal(keys), d.Wanted, d.Why, d.Created, d.Updated, d.Asked, d.FromFile})
 }
 
 func decodeReplication(value []byte, keys *config.Keyring) (*replicationDefinition, error) {
@@ -81,7 +91,7 @@ func decodeReplication(value []byte, keys *config.Keyring) (*replicationDefiniti
 	if err != nil {
 		return nil, tidegate.Errorf(tidegate.Corrupt, "the stored definition of a replication does not make sense: %w", err)
 	}
-	return &replicationDefinition{cfg, r.Wanted, r.Why, r.Created, r.Updated}, nil
+	return &replicationDefinition{cfg, r.Wanted, r.Why, r.Created, r.Updated, r.Asked, r.FromFile}, nil
 }
 
 // storedReplication is what is stored about one.
@@ -174,11 +184,11 @@ func (m *Replications) putRows(ctx context.Context, rows map[string][]byte) erro
 	return nil
 }
 
-// erase deletes what is stored about a replication and takes it out of the set.
-func (p *replication) erase(ctx context.Context) error {
+// erase deletes what is stored about a replication and takes it out of the set. check, if not nil, looks in the transaction whether it may.
+func (p *replication) erase(ctx context.Context, check func(store.Reader) error) error {
 	p.m.writing.Lock()
 	defer p.m.writing.Unlock()
-	if err := p.m.deleteRows(ctx, p.id); err != nil {
+	if err := p.m.deleteRows(ctx, check, p.id); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -189,16 +199,25 @@ func (p *replication) erase(ctx context.Context) error {
 }
 
 // deleteRows deletes what is stored about replications. m.writing is held.
-func (m *Replications) deleteRows(ctx context.Context, ids ...string) error {
+func (m *Replications) deleteRows(ctx context.Context, check func(store.Reader) error, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	space := m.space()
 	err := m.r.g.opts.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
-		for _, id := range ids {
-			if err := errors.Join(tx.Delete(replicationKey(space, id)), tx.Delete(progressKey(space, id))); err != nil {
+		if check != nil {
+			if err := check(tx); err != nil {
 				return err
 			}
+		}
+		for _, id := range ids {
+			err := errors.Join(tx.Delete(replicationKey(space, id)), tx.Delete(progressKey(space, id)), tx.Delete(claimKey(space, id)), tx.Delete(runsKey(space, id)))
+			if err != nil {
+				return err
+			}
+		}
+		if m.shared() {
+			return m.r.g.nodes.Note(tx, replicationTopic(space))
 		}
 		return nil
 	})
@@ -212,6 +231,9 @@ func (m *Replications) deleteRows(ctx context.Context, ids ...string) error {
 func (m *Replications) saveProgress(ctx context.Context, which []*replication) error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
+	if m.shared() {
+		return m.saveClaimed(ctx, which)
+	}
 	rows := map[string][]byte{}
 	for _, p := range which {
 		progress, changed := p.progressToSave()
@@ -225,4 +247,72 @@ func (m *Replications) saveProgress(ctx context.Context, which []*replication) e
 		rows[string(progressKey(m.space(), p.id))] = value
 	}
 	return m.putRows(ctx, rows)
+}
+
+// claimedProgress is a status that is to be stored under a claim.
+type claimedProgress struct {
+	p     *replication
+	claim *runClaim
+	value []byte
+}
+
+// saveClaimed stores the status of those that run here, as far as their claims are not over, and tells the other nodes of changes
+// of state. m.writing is held.
+func (m *Replications) saveClaimed(ctx context.Context, which []*replication) error {
+	var all []claimedProgress
+	moved := false
+	for _, p := range which {
+		value, claim, changed, err := p.claimedProgress()
+		if err != nil {
+			return fmt.Errorf("encode status of replication %s: %w", p.id, err)
+		}
+		if value != nil {
+			all, moved = append(all, claimedProgress{p, claim, value}), moved || changed
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	space := m.space()
+	err := m.r.g.opts.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
+		for _, one := range all {
+			if err := one.claim.check(tx); errors.Is(err, errMoved) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := tx.Put(progressKey(space, one.p.id), one.value); err != nil {
+				return err
+			}
+		}
+		if moved {
+			return m.r.g.nodes.Note(tx, replicationTopic(space))
+		}
+		return nil
+	})
+	if err != nil {
+		for _, one := range all { // it is to be stored again
+			one.p.mu.Lock()
+			one.p.saved = replicationProgress{}
+			one.p.mu.Unlock()
+		}
+		return fmt.Errorf("store the status of replications: %w", err)
+	}
+	return nil
+}
+
+// claimedProgress is the status if it is not the one that was stored last, encoded; nil if it is, or nothing runs here. moved: it has another
+// state or error.
+func (p *replication) claimedProgress() (value []byte, claim *runClaim, moved bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.progress()
+	if p.deleted || p.claimed == nil || p.saved.same(now) {
+		return nil, nil, false, nil
+	}
+	moved = p.saved.State != now.State || p.saved.Error != now.Error
+	p.saved = now
+	now.Node, now.Epoch, now.Asked = p.m.r.g.NodeID(), p.claimed.lease.Epoch(), p.tried-1
+	value, err = json.Marshal(now)
+	return value, p.claimed, moved, err
 }

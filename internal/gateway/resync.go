@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
@@ -87,11 +86,21 @@ func (g *Gateway) StopResync(ctx context.Context, name string) (*ResyncInfo, err
 	if err != nil {
 		return nil, err
 	}
-	run := r.currentRun()
-	if run == nil {
+	if run := r.currentRun(); run != nil {
+		run.stop()
+		return r.ResyncStatus(ctx)
+	}
+	space := r.definition().Space
+	st, err := g.readResync(ctx, space)
+	if err != nil {
+		return nil, err
+	}
+	if !g.elsewhere(&st) {
 		return nil, errResyncNotRunning
 	}
-	run.stop()
+	if err := g.askToStop(ctx, space, st.ID); err != nil {
+		return nil, err
+	}
 	return r.ResyncStatus(ctx)
 }
 
@@ -104,29 +113,21 @@ func (r *Running) ResyncStatus(ctx context.Context) (*ResyncInfo, error) {
 		}
 		return r.resyncInfo(st), nil
 	}
-	st, err := database.ReadResyncStatus(ctx, r.g.opts.Store, r.definition().Space)
+	st, err := r.g.readResync(ctx, r.definition().Space)
 	if err != nil {
-		return nil, fmt.Errorf("read resync status: %w", err)
+		return nil, err
 	}
-	if st.State == database.ResyncRunning || st.State == database.ResyncStopping {
-		// Nobody has noted the end of it: it runs elsewhere, or its process died.
-		lease, err := r.g.resyncLease(ctx, r.definition())
-		switch {
-		case err == nil:
-			lease.Release()
-			st.State = database.ResyncStopped
-		case !errors.Is(err, errProcessRunning):
-			return nil, err
-		}
+	if runs(&st) && !r.g.elsewhere(&st) {
+		st.State = database.ResyncStopped // nobody has noted the end of it: its process died
 	}
 	return r.resyncInfo(st), nil
 }
 
-// AwaitResync waits for the end of the resync that runs, if one does, or of ctx.
+// AwaitResync waits for the end of the resync that runs, here or on another node, if one does, or of ctx.
 func (r *Running) AwaitResync(ctx context.Context) error {
 	run := r.currentRun()
 	if run == nil {
-		return nil
+		return r.awaitElsewhere(ctx)
 	}
 	select {
 	case <-run.done:
@@ -192,6 +193,9 @@ func (r *Running) startResync(ctx context.Context, req ResyncRequest) (*resyncRu
 		return nil, err
 	}
 	plan, err := r.g.planResync(ctx, d, req)
+	if err == nil && !req.Online {
+		err = r.g.opts.Store.View(ctx, r.offlineElsewhere) // and again when it begins
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -289,24 +293,16 @@ func (d *definition) chooseCollections(scopes map[string][]string) (map[string]s
 	return chosen, nil
 }
 
-// Lease of a run: one for each database, of all nodes.
-const (
-	resyncLeaseTTL  = 30 * time.Second // resync.md §3.4
-	resyncLeaseWait = 2 * time.Second  // to take one that is free, which is a write
-)
-
-// resyncLease takes the right to run a resync. errProcessRunning: somebody else has it.
+// resyncLease takes the right to run a resync of a database, of which there is one for all nodes. errProcessRunning: somebody else has it.
 func (g *Gateway) resyncLease(ctx context.Context, d *definition) (store.Lease, error) {
-	wait, cancel := context.WithTimeout(ctx, resyncLeaseWait)
-	defer cancel()
-	lease, err := g.opts.Store.Lease(wait, fmt.Sprintf("resync.%d", d.Space), resyncLeaseTTL)
-	switch {
-	case err == nil:
-		return lease, nil
-	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+	lease, err := g.nodes.TryLease(ctx, resyncLeaseName(d.Space))
+	if err != nil {
+		return nil, fmt.Errorf("take the lease of a resync: %w", err)
+	}
+	if lease == nil {
 		return nil, errProcessRunning
 	}
-	return nil, fmt.Errorf("take the lease of a resync: %w", err)
+	return lease, nil
 }
 
 // resyncRun is a resync that runs here.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,13 +17,27 @@ import (
 // r.op is held, and the state is the right one.
 func (r *Running) beginResync(ctx context.Context, d *definition, plan *resyncPlan) (*resyncRun, error) {
 	lease, err := r.g.resyncLease(ctx, d)
+	if errors.Is(err, errProcessRunning) {
+		if st, err := r.g.readResync(ctx, d.Space); err == nil && runs(&st) {
+			return nil, errResyncRunning // on another node
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	run := &resyncRun{plan: plan, begun: make(chan struct{}), done: make(chan struct{})}
-	within, finish, err := r.resyncOn(ctx, d, run)
+	run, err := r.beginUnder(ctx, lease, d, plan)
 	if err != nil {
 		lease.Release()
+	}
+	return run, err
+}
+
+// beginUnder is beginResync under a lease, which it gives back at the end of the run.
+func (r *Running) beginUnder(ctx context.Context, lease store.Lease, d *definition, plan *resyncPlan) (*resyncRun, error) {
+	run := &resyncRun{plan: plan, begun: make(chan struct{}), done: make(chan struct{})}
+	plan.options.Node, plan.options.Fence, plan.options.OnChange = r.g.nodes.Self(), lease.Epoch(), r.resyncChanged(d.Space)
+	within, finish, err := r.resyncOn(ctx, d, run)
+	if err != nil {
 		return nil, err
 	}
 	unhook := context.AfterFunc(lease.Context(), func() { run.cancel(context.Cause(lease.Context())) })
@@ -32,6 +47,7 @@ func (r *Running) beginResync(ctx context.Context, d *definition, plan *resyncPl
 		finish()
 		run.cancel(nil)
 		close(run.done)
+		wake(r.resyncOver)
 	}
 	if !r.g.spawn(func() {
 		defer end()
@@ -40,6 +56,7 @@ func (r *Running) beginResync(ctx context.Context, d *definition, plan *resyncPl
 		end()
 		return nil, errClosed
 	}
+	r.g.spawn(func() { r.heedStop(d.Space, run) })
 	return run, nil
 }
 
@@ -146,7 +163,7 @@ func (r *Running) switchTo(tx store.Tx, d *definition, p *resyncPlan) (*definiti
 	if err != nil {
 		return nil, err
 	}
-	return next, tx.Put(definitionKey(next.Name, next.StorageID), value)
+	return next, cmp.Or(tx.Put(definitionKey(next.Name, next.StorageID), value), r.g.nodes.Note(tx, topicDefinitions))
 }
 
 // noteResynced takes over what the switch of an online run has stored, or stores what an offline run has done.
@@ -162,7 +179,7 @@ func (r *Running) noteResynced(ctx context.Context, d *definition, p *resyncPlan
 			if err != nil {
 				return err
 			}
-			return tx.Put(definitionKey(switched.Name, switched.StorageID), value)
+			return cmp.Or(tx.Put(definitionKey(switched.Name, switched.StorageID), value), r.g.nodes.Note(tx, topicDefinitions))
 		})
 		if err != nil {
 			return fmt.Errorf("store definition of %s: %w", d.Name, err)
@@ -249,6 +266,11 @@ func (g *Gateway) halfDone(ctx context.Context, r *Running) bool {
 		return false
 	default:
 		err = errHalfDone
+		if !g.nodes.Alone() {
+			err = errResyncing // standby goes on with it, here or elsewhere
+			g.log.Warn("database stays offline: an offline resync of it has not come to its end", "database", r.name, "resync", st.ID, "node", st.Node)
+			break
+		}
 		g.log.Error("database stays offline: its resync was interrupted; go on with POST _resync, or POST _online to serve it as it is",
 			"database", r.name, "resync", st.ID, "processed", st.DocsProcessed, "documents", st.DocsTotal)
 	}
@@ -263,17 +285,15 @@ var errHalfDone = tidegate.Errorf(tidegate.Unavailable, "the resync of the datab
 // resumeOnline goes on with an online resync that was interrupted: by a crash, by a reload, or because the database was
 // taken offline. r.op is held, and the database has just come online.
 func (r *Running) resumeOnline(ctx context.Context, d *definition, db *database.Database) {
+	if !r.g.nodes.Alone() {
+		return // standby does
+	}
 	options, ok, err := db.InterruptedResync(ctx)
 	if err == nil && (!ok || !options.Online) {
 		return
 	}
-	plan := &resyncPlan{options: options}
-	for id, source := range options.Functions {
-		scope, name := d.collectionName(id)
-		plan.candidate, plan.source = scope+"."+name, source
-	}
 	if err == nil {
-		_, err = r.beginResync(ctx, d, plan)
+		_, err = r.beginResync(ctx, d, d.planOf(options))
 	}
 	if err != nil {
 		r.g.log.Error("an online resync that was interrupted does not go on; start it again", "database", r.name, "error", err)

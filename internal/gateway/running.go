@@ -28,11 +28,12 @@ type Running struct {
 	err        error         // why it is not online, if it failed
 	def        *definition
 	settings   config.Settings
-	inst       *instance  // the open database; nil unless Online or Stopping
-	reloading  bool       // it goes to Offline only to come back at once
-	byHand     bool       // taken offline over the API
-	resync     *resyncRun // that runs here; nil: none does
-	onlineNext bool       // a config that came during an offline resync says that it comes online afterwards
+	inst       *instance     // the open database; nil unless Online or Stopping
+	reloading  bool          // it goes to Offline only to come back at once
+	byHand     bool          // taken offline over the API
+	resync     *resyncRun    // that runs here; nil: none does
+	resyncOver chan struct{} // woken when it ends
+	onlineNext bool          // a config that came during an offline resync says that it comes online afterwards
 	deleted    bool
 	auth       access.Stats // of the instances that are closed
 }
@@ -288,6 +289,7 @@ func (r *Running) move(ev event) error {
 	r.state = to
 	close(r.moved)
 	r.moved = make(chan struct{})
+	wake(r.g.statesChanged)
 	return nil
 }
 

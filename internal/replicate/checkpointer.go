@@ -14,6 +14,7 @@ import (
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/jsondoc"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // checkpointer keeps the checkpoints of one collection and direction on both sides (inter-gateway.md §8).
@@ -32,6 +33,10 @@ type checkpointer struct {
 type savedCheckpoint struct {
 	LastSequence string `json:"last_sequence"`
 	ConfigHash   string `json:"config_hash"`
+
+	// Who saved it, where several nodes could have (Claim). Others ignore what they do not know.
+	Node  string `json:"node,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 func newCheckpointer(a *activeCollection) checkpointer {
@@ -256,21 +261,45 @@ func (c *checkpointer) save(ctx context.Context) error {
 }
 
 func (c *checkpointer) body(seq string) []byte {
-	// Two strings: it cannot fail.
-	b, _ := json.Marshal(savedCheckpoint{LastSequence: seq, ConfigHash: c.hash})
+	cp := savedCheckpoint{LastSequence: seq, ConfigHash: c.hash}
+	if claim := c.a.s.h.r.o.Claim; claim != nil {
+		cp.Node, cp.Epoch = claim.Node, claim.Epoch
+	}
+	b, _ := json.Marshal(cp) // of strings and a number: it cannot fail
 	return b
 }
 
 // checkpointTries is how often a checkpoint is tried that somebody else changed.
 const checkpointTries = 10
 
+// overError says that the claim of a run is over.
+type overError struct{ error }
+
+func (e overError) Unwrap() error { return e.error }
+
+// putLocal writes the local checkpoint, if the claim is not over.
+func (c *checkpointer) putLocal(ctx context.Context, seq string) (rev string, err error) {
+	h, claim := c.a.s.h.r.o.DB.Admin(c.a.coll.id), c.a.s.h.r.o.Claim
+	if claim == nil {
+		return h.PutLocal(ctx, checkpointPrefix+c.id, c.localRev, c.body(seq))
+	}
+	return h.PutLocalIf(ctx, checkpointPrefix+c.id, c.localRev, c.body(seq), func(r store.Reader) error {
+		if err := claim.Check(r); err != nil {
+			return overError{err}
+		}
+		return nil
+	})
+}
+
 func (c *checkpointer) saveLocal(ctx context.Context, seq string) error {
-	h := c.a.s.h.r.o.DB.Admin(c.a.coll.id)
 	for range checkpointTries {
-		rev, err := h.PutLocal(ctx, checkpointPrefix+c.id, c.localRev, c.body(seq))
+		rev, err := c.putLocal(ctx, seq)
 		if err == nil {
 			c.localRev, c.localSaved = rev, seq
 			return nil
+		}
+		if over, ok := errors.AsType[overError](err); ok {
+			return fatal(over.error)
 		}
 		if code := tidegate.ErrorCode(err); code != tidegate.Conflict && code != tidegate.NotFound {
 			return fmt.Errorf("save checkpoint: %w", err)
@@ -313,7 +342,7 @@ func (c *checkpointer) saveRemote(ctx context.Context, seq string) error {
 	return errors.New("save the target's checkpoint: it is changed by somebody else all the time")
 }
 
-// rereadRemote learns the remote checkpoint's revision again.
+// rereadRemote learns the remote checkpoint's revision again. One that was saved under a later claim stays as it is: the run is over.
 func (c *checkpointer) rereadRemote(ctx context.Context) error {
 	m := c.a.coll.message(profileGetCheckpoint)
 	m.Properties.Add("client", c.id)
@@ -323,8 +352,13 @@ func (c *checkpointer) rereadRemote(ctx context.Context) error {
 	}
 	defer reply.Release()
 	c.remoteRev = ""
-	if reply.Err() == nil {
-		c.remoteRev, _ = reply.Property("rev")
+	if reply.Err() != nil {
+		return nil
+	}
+	c.remoteRev, _ = reply.Property("rev")
+	claim := c.a.s.h.r.o.Claim
+	if claim != nil && parseCheckpoint(reply.Body()).Epoch > claim.Epoch {
+		return fatal(errors.New("save the target's checkpoint: a later run has saved one"))
 	}
 	return nil
 }

@@ -327,6 +327,14 @@ func (c *connection) newCollection(index int, id store.Collection) *collection {
 
 // principal is the collection as the peer's principal may see it now. An error (the user is gone) ends the connection.
 func (coll *collection) principal(ctx context.Context) (*database.Handle, error) {
+	h, err := coll.handle(ctx)
+	if admit := coll.c.peer.Admit; err == nil && admit != nil {
+		h = admit(h)
+	}
+	return h, err
+}
+
+func (coll *collection) handle(ctx context.Context) (*database.Handle, error) {
 	p := &coll.c.peer
 	if p.Admin {
 		return p.DB.Admin(coll.id).ForBLIP(), nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // ActiveOptions say what a Replicator does: the local database is one of its ends, a database of another gateway the other
@@ -39,10 +40,21 @@ type ActiveOptions struct {
 	Heartbeat        time.Duration // of WebSocket pings; 300 s if 0
 	CheckpointPrefix string        // before the checkpoints' IDs (inter-gateway.md §8)
 	UserAgent        string
+	Claim            *Claim // where several nodes could run the replication: by what right this one does; nil: there is one node
 
 	Stats    *ReplicatorStats // new ones if nil
 	OnChange func()           // is called after each change of state and must not block; the caller then asks Status
 	Logger   *slog.Logger     // discards if nil
+}
+
+// Claim is the right to run a replication, which one node has at a time. Checkpoints name it, and one that is over is noticed when a
+// checkpoint is saved: the run ends then with what Check says.
+type Claim struct {
+	Node  string
+	Epoch uint64 // grows with each claim
+	// Check looks in a transaction whether the claim is still the last one, and returns why not. What is written in that transaction is
+	// written under the claim.
+	Check func(store.Reader) error
 }
 
 // CollectionPair maps a local collection to a remote one.

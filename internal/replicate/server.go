@@ -99,6 +99,8 @@ type Peer struct {
 	Deltas bool
 	// Needs, if not nil, is told the lowest position whose history the peer still needs; 0: none, it has caught up.
 	Needs func(pos tidegate.Seq)
+	// Admit, if not nil, says to a Handle as what the peer was let in by device sync.
+	Admit func(*database.Handle) *database.Handle
 }
 
 // Serve answers the peer until the connection ends, and returns why; nil if the peer closed it in the normal way. When ctx

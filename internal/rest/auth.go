@@ -110,7 +110,9 @@ func (s *Server) authenticate(r *request) (*access.User, error) {
 	if id := sessionCookie(r, settings); id != "" {
 		user, session, err := registry.Session(r.ctx, id)
 		if err == nil {
-			r.session = id
+			if !session.OneTime { // that one is over
+				r.session = id
+			}
 			if session.Refreshed {
 				s.setSessionCookie(r.answer, r, session)
 			}

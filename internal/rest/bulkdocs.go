@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -40,6 +41,11 @@ func (s *Server) handleBulkDocs(w http.ResponseWriter, r *request) error {
 		}
 	}
 	b.write()
+	for i := range b.results {
+		if errors.Is(b.results[i].Err, database.ErrNotAdmitted) {
+			return database.ErrNotAdmitted // of a row alone a client that replicates would give the document up
+		}
+	}
 	return b.reply(w)
 }
 

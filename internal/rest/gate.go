@@ -47,7 +47,16 @@ func (r *request) gate() error {
 	if epoch := r.Header.Get(headerSyncEpoch); epoch != "" && epoch != row.Record.Epoch.ID {
 		return &epochMismatch{row}
 	}
+	r.syncs, r.admitted = true, row.Record.Epoch.No
+	r.markAdmitted()
 	return nil
+}
+
+// markAdmitted says to the request's Handle, once both are there, what device sync let it in as.
+func (r *request) markAdmitted() {
+	if r.syncs && r.handle != nil {
+		r.handle = r.handle.Admitted(r.syncAccess(), r.admitted)
+	}
 }
 
 // sessionInfo describes a connection or feed that stays open.

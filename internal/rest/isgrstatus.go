@@ -40,6 +40,8 @@ type replicationStatusJSON struct {
 	LastSeqPull string          `json:"last_seq_pull,omitempty"`
 	LastSeqPush string          `json:"last_seq_push,omitempty"`
 	Config      json.RawMessage `json:"config,omitempty"`
+
+	Runs []gateway.ReplicationRun `json:"runs,omitempty"`
 }
 
 // replicationStatusOf makes the status object. withConfig adds the definition, without what it says of nodes.
@@ -95,7 +97,8 @@ func (s *Server) handleReplicationStatuses(w http.ResponseWriter, r *request) er
 }
 
 // handleReplicationStatus answers GET and HEAD /{db}/_replicationStatus/{id}: an object, null if the filters leave it out;
-// in the form of 2.8 a list of it. With includeEnded one that was ad hoc and has just ended is found too.
+// in the form of 2.8 a list of it. With includeEnded one that was ad hoc and has just ended is found too; with
+// includeRuns it says which nodes ran it.
 func (s *Server) handleReplicationStatus(w http.ResponseWriter, r *request) error {
 	id, err := r.pathVar("id")
 	if err != nil {
@@ -113,6 +116,11 @@ func (s *Server) handleReplicationStatus(w http.ResponseWriter, r *request) erro
 	list := []replicationStatusJSON{}
 	if r.wants(st) {
 		list = append(list, replicationStatusOf(st, r.q.boolean("includeConfig", false)))
+		if r.q.boolean("includeRuns", false) {
+			if list[0].Runs, err = r.running.Replications().Runs(r.Context(), id); err != nil {
+				return err
+			}
+		}
 	}
 	switch {
 	case r.seedShapes():

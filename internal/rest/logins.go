@@ -19,6 +19,7 @@ type logins struct {
 	mu        sync.Mutex // taken before a registry's lock, which is taken before queue.mu
 	users     map[loginOwner]*loginUser
 	bySession map[sessionKey][]*login
+	watched   map[sessionKey]func() // what ends the watch of a session in bySession, which may be ended on another node
 
 	queue loginQueue
 }
@@ -53,10 +54,11 @@ type login struct {
 	mark    uint64 // access.User.LoginMark of when it was opened
 	session sessionKey
 	end     func()
+	opening bool // add has not returned: it says that the login has ended, and end is not called; guarded by logins.mu
 }
 
 func newLogins() *logins {
-	return &logins{users: map[loginOwner]*loginUser{}, bySession: map[sessionKey][]*login{}}
+	return &logins{users: map[loginOwner]*loginUser{}, bySession: map[sessionKey][]*login{}, watched: map[sessionKey]func(){}}
 }
 
 // add watches over a connection: end is called, once and soon, when its login has ended. session is the id of the
@@ -65,7 +67,7 @@ func newLogins() *logins {
 // The error is errInvalidLogin if the login has ended already.
 func (l *logins) add(ctx context.Context, registry *access.Registry, user *access.User, session string, end func()) (forget func(), err error) {
 	owner := loginOwner{registry, user.PrincipalName()}
-	c := &login{mark: user.LoginMark(), session: keyOfSession(session), end: end}
+	c := &login{mark: user.LoginMark(), session: keyOfSession(session), end: end, opening: true}
 	l.mu.Lock()
 	u := l.users[owner]
 	if u == nil {
@@ -76,20 +78,55 @@ func (l *logins) add(ctx context.Context, registry *access.Registry, user *acces
 	c.user = u
 	u.conns[c] = struct{}{}
 	if c.session != (sessionKey{}) {
+		if l.watched[c.session] == nil {
+			l.watched[c.session] = registry.WatchSession(c.session, func(ended bool) { l.sessionChanged(registry, c.session, ended) })
+		}
 		l.bySession[c.session] = append(l.bySession[c.session], c)
 	}
 	l.mu.Unlock()
-	if !c.good(registry.User(ctx, owner.name)) { // it changed between the login and the watch
+	// It may have changed between the login and the watch.
+	if good := c.good(registry.User(ctx, owner.name)) && c.sessionGood(ctx, registry); !l.opened(c) || !good {
 		l.forget(c)
 		return nil, errInvalidLogin
 	}
 	return func() { l.forget(c) }, nil
 }
 
+// opened notes that end is called from now on, and reports whether the login has not ended.
+func (l *logins) opened(c *login) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.opening = false
+	_, there := c.user.conns[c]
+	return there
+}
+
 // good reports whether a login stands with the user as it is now. Where that cannot be told it does not: the
 // client comes back and logs in again.
 func (c *login) good(now *access.User, err error) bool {
 	return err == nil && now.LoginMark() == c.mark
+}
+
+// sessionGood reports whether the session is there still.
+func (c *login) sessionGood(ctx context.Context, registry *access.Registry) bool {
+	if c.session == (sessionKey{}) {
+		return true
+	}
+	stored, err := registry.SessionStored(ctx, c.session)
+	return stored && err == nil
+}
+
+// sessionChanged is called when a session was ended on any node, or may have been.
+func (l *logins) sessionChanged(registry *access.Registry, session sessionKey, ended bool) {
+	if ended {
+		l.end(session)
+		return
+	}
+	go func() { // who calls must not wait for the store
+		if stored, err := registry.SessionStored(context.Background(), session); err == nil && !stored {
+			l.end(session)
+		}
+	}()
 }
 
 // forget ends watching over a connection. It is idempotent.
@@ -117,6 +154,8 @@ func (l *logins) remove(c *login) {
 	i := slices.Index(same, c)
 	if same = slices.Delete(same, i, i+1); len(same) == 0 {
 		delete(l.bySession, c.session)
+		l.watched[c.session]()
+		delete(l.watched, c.session)
 	} else {
 		l.bySession[c.session] = same
 	}
@@ -132,22 +171,28 @@ func (l *logins) check(u *loginUser) {
 			over = append(over, c)
 		}
 	}
-	for _, c := range over {
-		l.remove(c)
-	}
+	over = l.over(over)
 	l.mu.Unlock()
 	for _, c := range over {
 		c.end()
 	}
 }
 
-// sessionEnded ends the connections that were opened with a session which was deleted.
-func (l *logins) sessionEnded(id string) {
-	l.mu.Lock()
-	over := slices.Clone(l.bySession[keyOfSession(id)])
-	for _, c := range over {
+// over removes connections and returns those whose end is to be called. l.mu is held.
+func (l *logins) over(conns []*login) []*login {
+	for _, c := range conns {
 		l.remove(c)
 	}
+	return slices.DeleteFunc(conns, func(c *login) bool { return c.opening })
+}
+
+// sessionEnded ends the connections that were opened with a session which was deleted.
+func (l *logins) sessionEnded(id string) { l.end(keyOfSession(id)) }
+
+// end ends the connections that were opened with a session.
+func (l *logins) end(session sessionKey) {
+	l.mu.Lock()
+	over := l.over(slices.Clone(l.bySession[session]))
 	l.mu.Unlock()
 	for _, c := range over {
 		c.end()

@@ -47,6 +47,7 @@ func (e *exercise) gatewayReplications() {
 	e.call(admin, "GET", "/db/_replicationStatus/none?includeEnded=true", "", 404)
 	e.call(admin, "PUT", "/db/_replicationStatus/put?action=stop", "", 200)
 	e.call(admin, "GET", "/db/_replicationStatus/put?activeOnly=true", "", 200)
+	e.call(admin, "GET", "/db/_replicationStatus/put?includeRuns=true", "", 200)
 	e.call(admin, "GET", "/_status", "", 200)
 	e.call(admin, "GET", "/_expvar", "", 200)
 	e.call(admin, "DELETE", all+"put", "", 200)

@@ -33,6 +33,8 @@ type Replication struct {
 	DeltaSync bool
 	// Needs, if not nil, is told the lowest position whose history the client still needs; 0: it has caught up.
 	Needs func(tidegate.Seq)
+	// Admit says to a Handle as what device sync let the connection in.
+	Admit func(*database.Handle) *database.Handle
 	// Limits bound the connection.
 	Limits config.BLIPSettings
 }
@@ -94,6 +96,7 @@ func (s *Server) newReplication(r *request, version int, counted func()) (*repli
 		HideMissing: r.listener == public && settings.ForceAPIForbidden,
 		DeltaSync:   settings.DeltaSync,
 		Needs:       session.Needs,
+		Admit:       session.Admit,
 		Limits:      s.settings.BLIP,
 	}
 	if r.q.text("client") == peerGateway {

@@ -140,6 +140,22 @@ func TestWhatEndsReplications(t *testing.T) {
 		{"the session is deleted", func(r *rig, id string) { r.a("DELETE", "/db/_session/"+id, "").is(200) }, "session"},
 		{"the user's session is deleted", func(r *rig, id string) { r.a("DELETE", "/db/_user/ann/_session/"+id, "").is(200) }, "session"},
 		{"logout", func(r *rig, id string) { r.p("DELETE", "/db/_session", "", "Cookie: SyncGatewaySession="+id).is(200) }, "session"},
+		{"the session is deleted on another node", func(r *rig, id string) { // which is heard of by the feed only
+			running, err := r.gateway.Database("db")
+			if err == nil {
+				err = running.DB().Access().DeleteSession(r.t.Context(), id)
+			}
+			if err != nil {
+				r.t.Fatal(err)
+			}
+		}, "session"},
+		{"everybody may see something else", func(r *rig, _ string) {
+			running, err := r.gateway.Database("db")
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			running.DB().Access().InvalidateAll()
+		}, ""},
 		{"another session is deleted", func(r *rig, _ string) {
 			r.a("DELETE", "/db/_session/"+strings.TrimPrefix(r.session("db", "ann"), "Cookie: SyncGatewaySession="), "").is(200)
 		}, ""},
@@ -184,7 +200,7 @@ func TestWhatEndsReplications(t *testing.T) {
 					_ = c.conn.Close()
 				}
 				synctest.Wait()
-				if l := r.server.logins; len(l.users) != 0 || len(l.bySession) != 0 || l.queue.running {
+				if l := r.server.logins; len(l.users) != 0 || len(l.bySession) != 0 || len(l.watched) != 0 || l.queue.running {
 					t.Errorf("%d users and %d sessions are still watched", len(l.users), len(l.bySession))
 				}
 			})

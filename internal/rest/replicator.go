@@ -33,7 +33,7 @@ func Replicator(server *replicate.Server, b config.BLIPSettings) ReplicateFunc {
 		})
 		p := replicate.Peer{
 			DB: r.DB, Admin: r.User == nil, ReadOnly: r.ReadOnly, HideMissing: r.HideMissing,
-			Version: replicate.Version(r.Version), Gateway: r.Peer != "", Deltas: r.DeltaSync, Needs: r.Needs,
+			Version: replicate.Version(r.Version), Gateway: r.Peer != "", Deltas: r.DeltaSync, Needs: r.Needs, Admit: r.Admit,
 		}
 		if r.User != nil {
 			p.User = r.User.PrincipalName()

@@ -33,8 +33,10 @@ type request struct {
 	session string // id of the session that user was found by; "" if it was not by one
 
 	// For routes under {ks}:
-	coll   store.Collection
-	handle *database.Handle
+	coll     store.Collection
+	handle   *database.Handle
+	admitted uint64 // the number of the epoch in which device sync let the request in, with syncs; else 0
+	syncs    bool   // device sync let the request in
 
 	ctx     context.Context // ends with the connection, and when the database cannot wait any longer
 	leaving context.Context // also ends when the database leaves Online: for feeds

@@ -142,6 +142,7 @@ type resyncStatus struct {
 	Left       *int64   `json:"seconds_left,omitempty"`
 	Regenerate bool     `json:"regenerate_sequences,omitempty"`
 	Warnings   []string `json:"warnings,omitempty"`
+	Node       string   `json:"node,omitempty"`
 }
 
 func resyncStatusOf(i *gateway.ResyncInfo) resyncStatus {
@@ -149,7 +150,7 @@ func resyncStatusOf(i *gateway.ResyncInfo) resyncStatus {
 		Status: string(i.State), Start: i.StartTime.UTC().Truncate(time.Microsecond), Error: i.LastError, ID: i.ID,
 		Changed: i.DocsChanged, Processed: i.DocsProcessed, Scopes: i.Scopes,
 		Mode: string(i.Mode), Total: i.DocsTotal, Errored: i.DocsErrored, Rejected: i.DocsRejected,
-		PerSecond: int64(i.DocsPerSecond + 0.5), Regenerate: i.Regenerate, Warnings: i.Warnings,
+		PerSecond: int64(i.DocsPerSecond + 0.5), Regenerate: i.Regenerate, Warnings: i.Warnings, Node: i.Node,
 	}
 	switch {
 	case !i.Ended():

@@ -256,6 +256,7 @@ func (s *Server) makeHandle(r *request) error {
 	} else {
 		r.handle = r.db.As(r.user, r.coll)
 	}
+	r.markAdmitted()
 	return nil
 }
 

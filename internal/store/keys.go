@@ -28,7 +28,8 @@ import (
 //	KindExpiry     time (8 bytes, unix ms), what      what expires then (database)
 //	KindMeta       name                               single records: database settings, feed floor …
 //	KindSequence   –                                  the last sequence of the space (engine)
-//	KindEvent      seq                                principal whose own record changed at seq (access)
+//	KindEvent      seq, name                          who or what changed at seq besides documents: a principal, a session
+//	                                                  (access), a purged document (changes)
 //	KindNextMark   run, principal name                as KindInvalid, by what a run of resync builds (access)
 //	KindGuard      doc id                             revisions of a purged document (database)
 //	KindClient     checkpoint id                      client record of device sync (database)

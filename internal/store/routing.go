@@ -201,6 +201,14 @@ func (c *RoutingCache) Read(r Reader) (*Routing, error) {
 	return routing, nil
 }
 
+// Last returns the routing as it was read last, to guess by; nil: none was read, or there is no row.
+func (c *RoutingCache) Last() *Routing {
+	if last := c.last.Load(); last != nil {
+		return last.routing
+	}
+	return nil
+}
+
 // Pin returns the reader with its routing read already, for those who ask for it many times.
 func (c *RoutingCache) Pin(r Reader) (Reader, error) {
 	routing, err := c.Read(r)
@@ -219,6 +227,12 @@ type pinned interface{ pinnedRouting() *Routing }
 type pinnedReader struct {
 	Reader
 	routing *Routing
+}
+
+// Fetch implements Fetcher.
+func (p pinnedReader) Fetch(keys [][]byte) (Reader, error) {
+	r, err := Fetch(p.Reader, keys)
+	return pinnedReader{r, p.routing}, err
 }
 
 func (p pinnedReader) pinnedRouting() *Routing { return p.routing }

@@ -148,6 +148,26 @@ func ViewReading(ctx context.Context, st Store, keys func() [][]byte, fn func(Re
 	return st.View(ctx, fn)
 }
 
+// Fetcher is an optional interface of a Reader that is far away. Use Fetch.
+type Fetcher interface {
+	// Fetch returns the Reader with what it will probably Get read, in one round trip.
+	Fetch(keys [][]byte) (Reader, error)
+}
+
+// Fetch is r, told beforehand what it will probably Get where the engine cares.
+func Fetch(r Reader, keys [][]byte) (Reader, error) {
+	if f, ok := r.(Fetcher); ok && len(keys) > 0 {
+		return f.Fetch(keys)
+	}
+	return r, nil
+}
+
+// IsFar reports whether the engine cares what it is told beforehand.
+func IsFar(st Store) bool {
+	_, far := st.(Prefetcher)
+	return far
+}
+
 // SequenceAdvancer is an optional interface of a Tx that moves the sequence of a space forward at once. Use
 // AdvanceSequence.
 type SequenceAdvancer interface {

@@ -84,6 +84,22 @@ type Store interface {
 	RemoveSpace(ctx context.Context, space store.Space) error
 }
 
+// Shared is a Store whose blobs are in the ordered store: nodes that share that share the blobs, and what one of them removes another may be
+// about to refer to. So both looks are in transactions.
+type Shared interface {
+	Store
+
+	// RemoveUnless removes a blob, as Remove does, unless used says that something refers to it; one transaction does both. It
+	// reports whether the blob was there and was removed.
+	RemoveUnless(ctx context.Context, space store.Space, key Key, used func(store.Reader) (bool, error)) (removed bool, err error)
+
+	// Present reports whether the blob is there. A transaction that asks and then puts a reference keeps it.
+	Present(r store.Reader, space store.Space, key Key) (bool, error)
+
+	// PresentKey is what Present reads, for who prefetches.
+	PresentKey(space store.Space, key Key) store.Key
+}
+
 // Verifier is an optional interface of a Store.
 type Verifier interface {
 	// Verify reads the blob and compares it with its key: tidegate.ErrMissing, ErrDamaged or nil.

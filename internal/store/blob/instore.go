@@ -34,7 +34,7 @@ type InStore struct {
 }
 
 var (
-	_ Store    = (*InStore)(nil)
+	_ Shared   = (*InStore)(nil)
 	_ Verifier = (*InStore)(nil)
 )
 
@@ -49,7 +49,8 @@ func NewInStore(st store.Store, now func() time.Time) *InStore {
 const (
 	// chunkBytes is the size of a chunk: small enough for a row, large enough that a 20 MiB attachment is 80 transactions.
 	chunkBytes = 256 << 10
-	// pinTime is how long a pin counts if nobody releases it: longer than any request lasts from its upload to its commit.
+	// pinTime is how long a pin counts if nobody releases it: longer than any request lasts from its upload to its commit, and than the clocks of
+	// nodes differ. Should it ever be too short, the write finds the blob gone (Present) and does not refer to it.
 	pinTime = time.Hour
 	// uploadTime is after how long an upload counts as given up.
 	uploadTime = 24 * time.Hour
@@ -277,10 +278,20 @@ func (s *InStore) manifest(ctx context.Context, space store.Space, key Key) (m m
 
 // Remove implements Store. The chunks stay for readTime, for those who read them now.
 func (s *InStore) Remove(ctx context.Context, space store.Space, key Key) error {
-	return s.st.Update(ctx, func(tx store.Tx) error {
+	_, err := s.RemoveUnless(ctx, space, key, func(store.Reader) (bool, error) { return false, nil })
+	return err
+}
+
+// RemoveUnless implements Shared.
+func (s *InStore) RemoveUnless(ctx context.Context, space store.Space, key Key, used func(store.Reader) (bool, error)) (removed bool, err error) {
+	err = s.st.Update(ctx, func(tx store.Tx) error {
+		removed = false
 		row := manifestRow(space, key)
 		b, err := tx.Get(row)
 		if err != nil || b == nil {
+			return err
+		}
+		if yes, err := used(tx); yes || err != nil {
 			return err
 		}
 		m, err := decodeManifest(b)
@@ -293,9 +304,20 @@ func (s *InStore) Remove(ctx context.Context, space store.Space, key Key) error 
 		if err := tx.Delete(row); err != nil {
 			return err
 		}
+		removed = true
 		return tx.Put(uploadRow(space, s.now().Add(readTime), m.id), []byte{})
 	})
+	return removed && err == nil, err
 }
+
+// Present implements Shared.
+func (s *InStore) Present(r store.Reader, space store.Space, key Key) (bool, error) {
+	b, err := r.Get(manifestRow(space, key))
+	return b != nil, err
+}
+
+// PresentKey implements Shared.
+func (s *InStore) PresentKey(space store.Space, key Key) store.Key { return manifestRow(space, key) }
 
 // checkPins returns ErrPinned if there is a pin that counts, and removes those that have expired.
 func (s *InStore) checkPins(tx store.Tx, space store.Space, key Key) error {

@@ -153,6 +153,74 @@ func TestInStorePins(t *testing.T) {
 
 // TestInStoreSweep: who reads a blob that is removed reads it to its end; later its chunks go, as do those of uploads that were
 // given up without a word.
+// The look for references and the removal are one transaction: what another node refers to at the same time stays.
+func TestInStoreRemoveUnless(t *testing.T) {
+	s, st, _ := inStore(t)
+	info, release, err := s.Put(t.Context(), space, strings.NewReader("content"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := store.NewKey(space, store.KindBlobRef).Name("d")
+	referred := func(r store.Reader) (bool, error) {
+		b, err := r.Get(ref)
+		return b != nil, err
+	}
+	present := func() (ok bool) {
+		t.Helper()
+		if err := st.View(t.Context(), func(r store.Reader) (err error) {
+			ok, err = s.Present(r, space, info.Key)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if removed, err := s.RemoveUnless(t.Context(), space, info.Key, referred); removed || !errors.Is(err, blob.ErrPinned) || !present() {
+		t.Fatalf("pinned: %v, %v", removed, err)
+	}
+	for range 20 { // whoever comes first: there is no reference to nothing
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := st.Update(t.Context(), func(tx store.Tx) error {
+				if ok, err := s.Present(tx, space, info.Key); !ok || err != nil {
+					return err
+				}
+				return tx.Put(ref, []byte{})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			release()
+			if _, err := s.RemoveUnless(t.Context(), space, info.Key, referred); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		var there bool
+		if err := st.View(t.Context(), func(r store.Reader) (err error) {
+			there, err = referred(r)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if there != present() {
+			t.Fatalf("referred to: %v; present: %v", there, present())
+		}
+		if err := st.Update(t.Context(), func(tx store.Tx) error { return tx.Delete(ref) }); err != nil {
+			t.Fatal(err)
+		}
+		if _, release, err = s.Put(t.Context(), space, strings.NewReader("content"), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	if removed, err := s.RemoveUnless(t.Context(), space, info.Key, referred); !removed || err != nil || present() {
+		t.Errorf("nothing refers to it: %v, %v", removed, err)
+	}
+}
+
 func TestInStoreSweep(t *testing.T) {
 	f, st, pass := inStore(t)
 	content := strings.Repeat("0123456789", 80_000)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,32 @@ func (r *reader) getAll(keys [][]byte) (map[string][]byte, error) {
 		return nil, translate("read", err)
 	}
 	return collect(rows, len(keys))
+}
+
+// Fetch implements store.Fetcher.
+func (r *reader) Fetch(keys [][]byte) (store.Reader, error) {
+	missing := make([][]byte, 0, len(keys))
+	for _, k := range keys {
+		if _, known := r.fetched[string(k)]; !known {
+			missing = append(missing, k)
+		}
+	}
+	if len(missing) == 0 {
+		return r, nil
+	}
+	found, err := r.getAll(missing)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range missing {
+		if _, there := found[string(k)]; !there {
+			found[string(k)] = nil
+		}
+	}
+	maps.Copy(found, r.fetched)
+	with := *r
+	with.fetched = found
+	return &with, nil
 }
 
 // collectAll is collect, with a nil for each key that is not there.

@@ -29,6 +29,7 @@ type Store struct {
 	queue   chan *request
 	wanted  chan *wanted // Views to be gathered
 	waiters waiters
+	lookout lookout
 	leases  leases
 
 	closing   chan struct{} // closed when Close begins

@@ -98,15 +98,11 @@ func (s *Store) Wait(ctx context.Context, space store.Space, after tidegate.Seq)
 			return 0, store.ErrClosed
 		default:
 		}
-		var last tidegate.Seq
-		err := s.View(context.WithoutCancel(ctx), func(r store.Reader) (err error) {
-			last, err = r.LastSequence(space)
-			return err
-		})
+		last, err := s.lastSequence(ctx, space)
 		if err == nil && last > after {
 			return last, nil
 		}
-		if err != nil && tidegate.ErrorCode(err) != tidegate.Unavailable {
+		if err != nil && ctx.Err() == nil && tidegate.ErrorCode(err) != tidegate.Unavailable {
 			return 0, err
 		}
 		// While the database cannot be reached, the listener wakes everybody at every poll.
