@@ -92,10 +92,10 @@ func killMovers(t *testing.T, p *process, server *pgtest.Server) {
 	}
 	slow := newLink(t)
 	slow.to(to.Host)
-	slow.slow(10*time.Millisecond, 0)
 	to.Host = slow.addr()
 	const begins, stops, over = "a move to another store begins", "writes are stopped for the end of a move", "did not come to its end"
 	for i, when := range []string{begins, begins, stops} {
+		slow.slow(time.Duration([]int{10, 10, 2}[i])*time.Millisecond, 0)
 		count := func(text string) int { return strings.Count(p.log.String(), text) }
 		before := count(when)
 		cmd := exec.Command(bin, "move", "--admin", p.admin, "--to", to.String(), "--store-schema", fmt.Sprintf("killed%d", i), "--write-stop", "60s")

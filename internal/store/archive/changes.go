@@ -290,7 +290,7 @@ func (a *applier) rows(p *parser, put bool) error {
 	if err != nil {
 		return err
 	}
-	return a.st.View(a.ctx, func(r store.Reader) error {
+	return store.ViewReading(a.ctx, a.st, func() [][]byte { return keys }, func(r store.Reader) error {
 		for i, key := range keys {
 			found, err := r.Get(key)
 			if err != nil {
