@@ -103,13 +103,19 @@ func (h *Hub) run(ctx context.Context) error {
 		if err == nil {
 			_, err = h.st.Wait(ctx, h.space, h.position())
 		}
-		if err != nil && (tidegate.ErrorCode(err) != tidegate.Unavailable || errors.Is(err, store.ErrClosed)) {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, !passing(err):
 			return err
-		}
-		if err != nil && !pause(ctx, retryFollow) {
+		case !pause(ctx, retryFollow):
 			return ctx.Err()
 		}
 	}
+}
+
+// passing reports whether an error of the store says that it is away for now.
+func passing(err error) bool {
+	return tidegate.ErrorCode(err) == tidegate.Unavailable && !errors.Is(err, store.ErrClosed) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // retryFollow is the pause after the store could not be reached.

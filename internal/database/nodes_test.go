@@ -61,6 +61,7 @@ func TestNodes(t *testing.T) {
 		{"purged documents leave feeds", nodesPurge},
 		{"an update of one document by both", nodesConflict},
 		{"documents expire once", nodesExpiry},
+		{"one node sweeps at a time", nodesSweepTurns},
 		{"an upload outlives a compaction elsewhere", nodesUpload},
 		{"content that was removed is not referred to", nodesLostContent},
 		{"compactions", nodesCompact},

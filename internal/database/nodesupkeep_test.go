@@ -66,6 +66,67 @@ func (p *pair) third(t *testing.T, nodes func(store.Store) database.Nodes) (*env
 	return p.open(t, g, nodes(g)), g
 }
 
+// While one node sweeps the others leave what is due to it; when it is gone one of them does it.
+func nodesSweepTurns(t *testing.T, p *pair) {
+	other, err := p.a.st.TryLease(t.Context(), fmt.Sprintf("upkeep.%d", space), 30*time.Second)
+	if err != nil || other == nil {
+		t.Fatalf("the upkeep's lease: %v, %v", other, err)
+	}
+	var dead atomic.Bool
+	asked := make(chan struct{}, 1)
+	c, _ := p.third(t, func(st store.Store) database.Nodes { return asking{named{"C", st, &dead}, asked} })
+	exp := p.clock.now().Add(time.Minute).Unix()
+	c.put(fmt.Sprintf(`{"_id":"d","_exp":%d}`, exp))
+	p.clock.add(2 * time.Minute)
+	c.put(fmt.Sprintf(`{"_id":"e","_exp":%d}`, p.clock.now().Add(time.Second).Unix())) // which makes it look
+	wait := time.NewTimer(20 * time.Second)
+	defer wait.Stop()
+	select {
+	case <-asked:
+	case <-wait.C:
+		t.Fatal("nobody asked for the lease")
+	}
+	if d := c.raw("d"); d.Seq != 1 {
+		t.Fatalf("the document expired under another node's lease, at %d", d.Seq)
+	}
+	f := p.b.feed(p.b.admin, database.ChangesOptions{Request: changes.Request{Since: tidegate.Since{Seq: 2}}})
+	other.Release()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		entries, err := f.Next(ctx, 0)
+		if err == nil && len(entries) == 0 {
+			err = f.Wait(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) > 0 {
+			if got := lines(entries); got[0] != "3 d 2- deleted" {
+				t.Errorf("the feed has %q", got)
+			}
+			return
+		}
+	}
+}
+
+// asking notes when the upkeep's lease is asked for in vain.
+type asking struct {
+	named
+	asked chan<- struct{}
+}
+
+func (n asking) TryLease(ctx context.Context, name string) (store.Lease, error) {
+	lease, err := n.named.TryLease(ctx, name)
+	if lease == nil && strings.HasPrefix(name, "upkeep.") {
+		select {
+		case n.asked <- struct{}{}:
+		default:
+		}
+	}
+	return lease, err
+}
+
 func nodesCompact(t *testing.T, p *pair) {
 	var dead atomic.Bool
 	p.a.put(`{"_id":"d"}`)

@@ -1,11 +1,13 @@
 package database_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // beside opens the database once more on the same stores, as another node does.
@@ -80,5 +82,25 @@ func TestResyncIsFenced(t *testing.T) {
 			}
 			other.check()
 		})
+	}
+}
+
+// What a Keeper does stops at its fence: the transaction in which that says no changes nothing.
+func TestKeeperIsFenced(t *testing.T) {
+	e, bob := guardEnv(t, database.Options{}, false, false, false)
+	e.storeCheckpoint(bob, liteRef, "", `{"remote":1}`)
+	lost := tidegate.Errorf(tidegate.Conflict, "the lease has moved on")
+	k := e.db.Keeper().Fenced(func(store.Reader) error { return lost })
+	if _, err := k.RetireClients(t.Context(), nil); !errors.Is(err, lost) {
+		t.Errorf("clients retired: %v", err)
+	}
+	if _, err := k.Remember(t.Context(), 0, 0, nil); !errors.Is(err, lost) {
+		t.Errorf("deletions made ledger rows: %v", err)
+	}
+	if n := len(e.clients()); n != 1 {
+		t.Errorf("%d clients", n)
+	}
+	if _, err := e.db.Keeper().Fenced(func(store.Reader) error { return nil }).RetireClients(t.Context(), nil); err != nil || len(e.clients()) != 0 {
+		t.Errorf("with the lease: %v, %d clients", err, len(e.clients()))
 	}
 }

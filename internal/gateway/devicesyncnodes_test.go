@@ -112,3 +112,35 @@ func TestFleetTerminationOutlivesItsNode(t *testing.T) {
 		t.Errorf("%d clients, %v: the node that was away has gone on with the termination", len(clients), err)
 	}
 }
+
+// What a session of another node still needs holds back a trim here, until that node is dead; and one node at a time does what is due.
+func TestFleetTrimsMindAllNodes(t *testing.T) {
+	f := newFleet(t)
+	a, b := f.node("a"), f.node("b")
+	ra := create(t, a.Gateway, "db", `{}`)
+	rb := b.on(t, "db")
+	s := join(t, rb)
+	s.Needs(7)
+	need := func(want tidegate.Seq) func() bool {
+		return func() bool {
+			got, err := ra.DeviceSync().lowestNeed(t.Context())
+			return err == nil && got == want
+		}
+	}
+	eventually(t, "need of the other node's session", need(7))
+	err := ra.DeviceSync().lead(t.Context(), func(ctx context.Context) error {
+		return rb.DeviceSync().tryLead(ctx, func(context.Context) error {
+			t.Error("two nodes do at once what is due")
+			return nil
+		})
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := rb.DeviceSync().Trim(t.Context()); err != nil {
+		t.Error(err)
+	}
+	b.link.set(true)
+	eventually(t, "end of what a dead node needs", need(0))
+	s.Leave()
+}
