@@ -3,7 +3,11 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -X main.version=$(VERSION)
 
+<<<<<<< HEAD
 .PHONY: run build test test-go test-interop bench bench-peers bench-postgres lint fuzz chaos clean
+=======
+.PHONY: run build test test-go test-interop bench bench-peers lint fuzz chaos chaos-cluster clean
+>>>>>>> h/chaos
 
 ## run: build and start a gateway on ./tidegate-data with a demo database
 run: build
@@ -47,6 +51,12 @@ fuzz:
 ## chaos: kill the gateway 50 times under load and look for every acknowledged write
 chaos: build
 	TIDEGATE_BIN=$(CURDIR)/bin/tidegate go test ./test/chaos -count=1 -v -kills 50
+
+## chaos-cluster: three nodes on one PostgreSQL under clients for CLUSTER_MINUTES, while processes and links fail; SEED says how
+CLUSTER_MINUTES ?= 10
+SEED ?= 1
+chaos-cluster: build
+	TIDEGATE_BIN=$(CURDIR)/bin/tidegate go test ./test/chaos -count=1 -v -run 'TestCluster$$' -timeout 24h -seed $(SEED) -cluster-minutes $(CLUSTER_MINUTES)
 
 clean:
 	rm -rf bin

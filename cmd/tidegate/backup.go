@@ -41,14 +41,6 @@ that the backup has not; see docs/device-sync.md, "After a restore". With --as-n
 that they can be served beside those that the backup is of.
 `
 
-const moveHelp = `
-Usage: tidegate move --from (DIR | URL) --to (DIR | URL)
-
-Copies everything from one store to another: from a data directory into a PostgreSQL database (postgres://…), back, or
-to another of the same kind. The gateway is stopped, the target is empty, and the source is left as it is. What was
-copied is read back and compared.
-`
-
 // backupCommand writes a backup.
 func backupCommand(ctx context.Context, args []string, getenv env, std stdio) error {
 	fs := newFlags("backup", backupHelp, std)
@@ -211,45 +203,6 @@ func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) e
 			fmt.Fprintf(std.out, "a new sync epoch has begun in %d databases: every client starts again\n", marked)
 		}
 		return err
-	})
-}
-
-// moveCommand copies a store into another.
-func moveCommand(ctx context.Context, args []string, _ env, std stdio) error {
-	fs := newFlags("move", moveHelp, std)
-	from := fs.String("from", "", "data `directory` or PostgreSQL URL to copy from; required")
-	to := fs.String("to", "", "data `directory` or PostgreSQL URL to copy into; required")
-	schema := fs.String("store-schema", "tidegate", "PostgreSQL `schema` of the tables")
-	if err := parseFlags(fs, args); err != nil {
-		return ignoreHelp(err)
-	}
-	if *from == "" || *to == "" || *from == *to {
-		return usageErrorf("say what to copy with --from and where to with --to; try `tidegate move --help`")
-	}
-	name := func(where string) (url, data string) {
-		if isPostgres(where) {
-			return where, ""
-		}
-		return "", where
-	}
-	fromURL, fromData := name(*from)
-	toURL, toData := name(*to)
-	view := newCopyView(std.err)
-	return withStore(ctx, fromURL, *schema, fromData, std, func(source *engine) error {
-		return intoStore(ctx, toURL, *schema, toData, std, func(target *engine) error {
-			r, w := io.Pipe()
-			go func() {
-				_, err := archive.Write(ctx, w, header(""), source.Store, source.blobs, nil)
-				w.CloseWithError(err)
-			}()
-			_, sum, err := archive.Restore(ctx, r, target.Store, target.blobs, view.told)
-			r.CloseWithError(errors.New("the copy has ended"))
-			view.end()
-			if err == nil {
-				fmt.Fprintf(std.out, "copied %s; read back and compared\n", describe(sum))
-			}
-			return err
-		})
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/tidegate/tidegate/internal/gateway"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/rest"
+	"github.com/tidegate/tidegate/internal/store/move"
 	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
@@ -252,11 +253,15 @@ func (g *gatewayServer) serve(ctx context.Context) (err error) {
 	if err := g.listen(ctx, handlers); err != nil {
 		return errors.Join(err, gw.Close(ctx))
 	}
-	return g.run(ctx, gw)
+	return g.run(ctx, gw, st.moves)
 }
 
-// run serves until ctx ends or something fails, then drains.
-func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
+// run serves until ctx ends, something fails or everything was moved to another store (moves may be nil), then drains.
+func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway, moves *move.Source) error {
+	var moved <-chan struct{}
+	if moves != nil {
+		moved = moves.Moved()
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- gw.Run(ctx) }()
 	var lost error
@@ -281,6 +286,8 @@ func (g *gatewayServer) run(ctx context.Context, gw *gateway.Gateway) error {
 		} else {
 			g.log.Error("stopping: this process may not serve from the store any more", "error", lost)
 		}
+	case <-moved:
+		lost = fmt.Errorf("everything was moved to %s: start with %s", moves.To(), startFrom(moves.To()))
 	case <-groupCtx.Done():
 	}
 	drain, done := context.WithTimeout(context.WithoutCancel(ctx), g.shutdownTimeout)
@@ -308,7 +315,7 @@ func (g *gatewayServer) handlers(ctx context.Context, gw *gateway.Gateway, st *e
 		Gateway: gw, Config: g.startup, Logger: g.log, Version: productVersion(), Admins: admins,
 		Replicate: rest.Replicator(replications, g.startup.Settings().BLIP),
 		AdminDeps: rest.AdminDeps{StoreStats: st.stats, BLIPStats: blipStats, LogCounts: g.counts, LogRing: g.ring, LogLevel: g.level, DataDir: g.data,
-			Backup: backupOf(ctx, st), APIKeys: keys,
+			Backup: backupOf(ctx, st), Move: st.moves, APIKeys: keys,
 			AppDatabase: func(ctx context.Context, id string) (string, error) { return g.apps.DatabaseOf(ctx, id) }},
 	})
 	if g.apps, err = g.newAppServices(ctx, gw, st, server, keys, admins); err != nil {

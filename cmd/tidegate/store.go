@@ -19,6 +19,7 @@ import (
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/archive"
 	"github.com/tidegate/tidegate/internal/store/blob"
+	"github.com/tidegate/tidegate/internal/store/move"
 	"github.com/tidegate/tidegate/internal/store/pebblestore"
 	"github.com/tidegate/tidegate/internal/store/pgstore"
 )
@@ -32,6 +33,7 @@ type engine struct {
 	stats  func() store.Stats
 	blobs  blob.Store
 	nodeID string
+	moves  *move.Source     // of a data directory that is served from
 	nodes  *cluster.Cluster // nil: the store is this process's alone
 	end    func()           // gives up the right to have it alone; nil if that takes nothing
 }
@@ -114,7 +116,22 @@ func (g *gatewayServer) openEmbedded(ctx context.Context) (*engine, error) {
 	if err := archive.Unfinished(ctx, st); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &engine{Store: st, stats: st.Stats, blobs: blobs, nodeID: st.NodeID()}, nil
+	if err := refuseMoved(ctx, st, g.data); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	rec := move.NewRecorder(st)
+	e := &engine{Store: rec, stats: st.Stats, blobs: blobs, nodeID: st.NodeID()}
+	e.moves = move.NewSource(rec, blobs, func() archive.Header { return header(e.nodeID) }, g.log)
+	return e, nil
+}
+
+// refuseMoved refuses a data directory whose databases are elsewhere now.
+func refuseMoved(ctx context.Context, st store.Store, data string) error {
+	m, err := archive.MovedTo(ctx, st)
+	if err == nil && m != nil {
+		err = fmt.Errorf("everything in %s was moved to %s at %s: start with %s", data, m.To, m.At.Format(time.RFC3339), startFrom(m.To))
+	}
+	return err
 }
 
 // olderLease is held by a process of a version that serves alone. It knows nothing of others, so nobody serves beside it.

@@ -30,6 +30,7 @@ var levels = map[string]int{
 	"internal/cluster":           2,
 	"internal/store/blob":        2,
 	"internal/store/archive":     3,
+	"internal/store/move":        4,
 	"internal/store/pebblestore": 2,
 	"internal/store/pgstore":     2,
 

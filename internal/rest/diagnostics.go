@@ -11,6 +11,7 @@ import (
 	"github.com/tidegate/tidegate/internal/blip"
 	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/move"
 	"github.com/tidegate/tidegate/internal/telemetry"
 )
 
@@ -24,6 +25,7 @@ type AdminDeps struct {
 	DataDir    string                 // where profiles and support archives are put; "": they are refused
 	Collectors []prometheus.Collector // further metrics
 	Backup     Backup                 // writes backups
+	Move       *move.Source           // moves everything to another store; nil: it cannot be done from this one
 	APIKeys    *access.APIKeys        // of the App Services API and the console
 	// AppDatabase finds the databases of apps; nil: there are no addresses under /_app.
 	AppDatabase AppDatabase

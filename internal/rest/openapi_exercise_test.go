@@ -69,7 +69,7 @@ func (e *exercise) start() {
 			Backup:     func(_ context.Context, w io.Writer) (any, error) { return io.WriteString(w, "an archive") },
 			StoreStats: func() store.Stats { return store.Stats{} }, LogLevel: new(slog.LevelVar), LogRing: telemetry.NewLogRing(10),
 			DataDir: e.t.TempDir(), AppDatabase: appOfDB,
-			APIKeys: e.r.server.deps.APIKeys,
+			APIKeys: e.r.server.deps.APIKeys, Move: e.moveSource(),
 		},
 		Replicate: readAll,
 	})
@@ -113,6 +113,7 @@ func (e *exercise) statistics() {
 	e.call(admin, "GET", "/_cluster_info", "", 200)
 	e.call(admin, "GET", "/_nodes", "", 200)
 	e.call(admin, "GET", "/_backup", "", 200)
+	e.moves()
 	e.call(admin, "POST", "/_post_upgrade?preview=true", "", 200)
 	e.adminKeys()
 }

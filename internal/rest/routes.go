@@ -86,6 +86,7 @@ func (s *Server) routes() []route {
 	all = append(all, s.routesWriteBlock()...)
 	all = append(all, s.routesDeviceSync()...)
 	all = append(all, s.routesAdminKeys()...)
+	all = append(all, s.routesMove()...)
 	if s.replicate != nil {
 		all = append(all, route{"GET", "/{db}/_blipsync", client, needLogin, anyType | replicates | syncs, s.handleBLIPSync})
 	}

@@ -99,6 +99,7 @@ var policy = map[listener]string{
 		read    GET /_expvar, GET /_expvars, GET /_stats, GET /metrics, HEAD /metrics, GET /_metrics, HEAD /_metrics
 		read    GET /_config, GET /_logging, GET /_log, GET /_cluster_info, GET /_nodes, GET /_sgcollect_info
 		all     PUT /_config, PUT /_logging, POST /_logging, POST /_post_upgrade, GET /_backup
+		all     POST /_move, GET /_move/{id}/snapshot, GET /_move/{id}/changes, GET /_move/{id}/digest, POST /_move/{id}/stop, POST /_move/{id}/finish
 		all     POST /_admin_api_keys, DELETE /_admin_api_keys/{id}
 		read    GET /_admin_api_keys
 		all     POST /_sgcollect_info, DELETE /_sgcollect_info

@@ -49,6 +49,14 @@ func TestRegisterChecker(t *testing.T) {
 		{"a delete without an answer", []porcupine.Operation{op(0, 1, swap("", "1"), done), op(2, 3, swap("1", ""), unknown), op(4, 5, regInput{}, read("")), op(6, 7, swap("", "3"), done)}, true},
 		{"a deleted one that came back", []porcupine.Operation{op(0, 1, swap("", "1"), done), op(2, 3, swap("1", ""), done), op(4, 5, regInput{}, read("1"))}, false},
 	} {
+		if last := c.ops[len(c.ops)-1]; c.ok && last.Input.(regInput).swap { // as the harness does
+			end := last.Output.(regOutput)
+			value := last.Input.(regInput).to
+			if end.conflict {
+				value = "2"
+			}
+			c.ops = append(c.ops, op(100, 101, regInput{}, regOutput{value: value}))
+		}
 		err := linearizable(c.ops, time.Minute)
 		if (err == nil) != c.ok || err != nil && !errors.Is(err, errNotLinearizable) {
 			t.Errorf("%s: %v", c.name, err)
@@ -130,6 +138,35 @@ func TestFeedCheckers(t *testing.T) {
 		if err := f.hasAcknowledged(more); !errors.Is(err, errGap) {
 			t.Errorf("%s at %s was acknowledged and not heard of: %v", name, plant.rev, err)
 		}
+	}
+}
+
+// TestRunsChecker: two owners of a replication at once are found out.
+func TestRunsChecker(t *testing.T) {
+	const lease = 3 * time.Second
+	at := func(seconds float64) time.Time {
+		return time.Unix(1000, 0).Add(time.Duration(seconds * float64(time.Second)))
+	}
+	for _, c := range []struct {
+		name string
+		runs []replicationRun
+		want error
+	}{
+		{"one", []replicationRun{{1, "a", at(0), time.Time{}}}, nil},
+		{"one after another", []replicationRun{{1, "a", at(0), at(5)}, {2, "b", at(5), at(7)}, {4, "a", at(8), time.Time{}}}, nil},
+		{"one that was killed", []replicationRun{{1, "a", at(0), time.Time{}}, {2, "b", at(4), time.Time{}}}, nil},
+		{"one that started again soon", []replicationRun{{1, "a", at(0), time.Time{}}, {2, "a", at(1), time.Time{}}}, nil},
+		{"two at once", []replicationRun{{1, "a", at(0), at(5)}, {2, "b", at(4), at(7)}}, errTwoOwners},
+		{"a lease that was not waited for", []replicationRun{{1, "a", at(0), time.Time{}}, {2, "b", at(1), time.Time{}}}, errTwoOwners},
+		{"the same epoch", []replicationRun{{2, "a", at(0), at(5)}, {2, "b", at(6), at(7)}}, errTwoOwners},
+		{"an epoch that went back", []replicationRun{{2, "a", at(0), at(5)}, {1, "b", at(6), at(7)}}, errTwoOwners},
+	} {
+		if err := oneAtATime(c.runs, lease); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := oneAtATime(nil, lease); err == nil {
+		t.Error("a replication that nobody has run is fine")
 	}
 }
 

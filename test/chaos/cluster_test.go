@@ -249,6 +249,8 @@ func (w *clusterWorld) rest() {
 	for _, s := range w.scribes {
 		eventually(w.t, s.name+" knows what became of its writes", s.settle)
 	}
+	last := &registerClient{id: registerClients, h: w.history, nodes: w.nodes, docs: registerDocs, know: map[string]seenRevision{}}
+	eventually(w.t, "the registers are read", last.readAll)
 	select {
 	case err := <-w.failed:
 		w.t.Error(err)

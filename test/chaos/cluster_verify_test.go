@@ -39,6 +39,7 @@ func (w *clusterWorld) verify() {
 	if err := agreeOnSequences(w.feeds...); err != nil {
 		w.t.Error(err)
 	}
+	w.checkRuns()
 	began := time.Now()
 	if err := linearizable(w.history.ops, checkLimit); err != nil {
 		w.t.Error(err)
@@ -49,6 +50,63 @@ func (w *clusterWorld) verify() {
 			w.t.Logf("%s ended by itself %d times and was started again", n.name, ended)
 		}
 	}
+}
+
+// checkRuns looks at who ran each replication of the cluster, and whether all nodes say the same.
+func (w *clusterWorld) checkRuns() {
+	w.t.Helper()
+	for id := range farRuns {
+		var said string
+		for _, n := range w.nodes {
+			var status struct{ Runs []replicationRun }
+			code, err := call(http.MethodGet, n.url("/_replicationStatus/"+id+"?includeRuns=true"), nil, &status)
+			if err == nil && code != http.StatusOK {
+				err = fmt.Errorf("status %d", code)
+			}
+			if err == nil {
+				err = oneAtATime(status.Runs, clusterLease)
+			}
+			if err == nil && said != "" && said != fmt.Sprint(status.Runs) {
+				err = fmt.Errorf("it says %v, another node says %s", status.Runs, said)
+			}
+			if err != nil {
+				w.t.Errorf("runs of %s, says %s: %v", id, n.name, err)
+			}
+			said = fmt.Sprint(status.Runs)
+		}
+		w.t.Logf("%s was run: %s", id, said)
+	}
+}
+
+// replicationRun is a run of a replication on a node, as a status tells.
+type replicationRun struct {
+	Epoch          uint64
+	Node           string
+	Started, Ended time.Time
+}
+
+func (r replicationRun) String() string { return fmt.Sprintf("%d on %.4s", r.Epoch, r.Node) }
+
+var errTwoOwners = errors.New("a replication ran on two nodes at once")
+
+// oneAtATime: runs follow one another. Each has a later epoch than the one before, under which that one can write nothing more, and began after that had
+// ended, or, if it could not say so, a lease after it began. All clocks are this machine's.
+func oneAtATime(runs []replicationRun, lease time.Duration) error {
+	if len(runs) == 0 {
+		return errors.New("nobody has run it")
+	}
+	for i, r := range runs[1:] {
+		before := runs[i]
+		switch {
+		case r.Epoch <= before.Epoch:
+			return fmt.Errorf("%w: epoch %d after %d", errTwoOwners, r.Epoch, before.Epoch)
+		case !before.Ended.IsZero() && r.Started.Before(before.Ended):
+			return fmt.Errorf("%w: %v began at %v, %v had not ended until %v", errTwoOwners, r, r.Started, before, before.Ended)
+		case before.Ended.IsZero() && before.Node != r.Node && r.Started.Before(before.Started.Add(lease*9/10)):
+			return fmt.Errorf("%w: %v began at %v, the lease of %v was good for longer", errTwoOwners, r, r.Started, before)
+		}
+	}
+	return nil
 }
 
 // await waits until ok returns nil, and says what is wrong if it does not in time.

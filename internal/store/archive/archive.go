@@ -13,6 +13,8 @@
 //	B  a blob begins: space (uvarint), key (32 bytes), length (uvarint); its bytes follow
 //	D  bytes of the blob
 //	E  the end: JSON of Summary; what has no end is not an archive
+//
+// What has changed since (changes.go) is a stream of the same form, with frames that archives do not have.
 package archive
 
 import (
@@ -41,6 +43,8 @@ type Header struct {
 	Created time.Time `json:"created"`
 	Version string    `json:"version,omitempty"` // of the program that wrote it
 	Node    string    `json:"node,omitempty"`
+	// Changes: the stream is no archive but what has changed since one.
+	Changes bool `json:"changes,omitempty"`
 }
 
 // Summary says what is in an archive.
@@ -83,7 +87,7 @@ var (
 	ErrNewer      = tidegate.Errorf(tidegate.Invalid, "the archive was written by a newer version of tidegate")
 	ErrDamaged    = tidegate.Errorf(tidegate.Corrupt, "the archive is damaged or was cut off")
 	ErrNotEmpty   = tidegate.Errorf(tidegate.Conflict, "the store is not empty")
-	ErrUnfinished = tidegate.Errorf(tidegate.Corrupt, "a restore into this store did not finish: restore again, into an empty store")
+	ErrUnfinished = tidegate.Errorf(tidegate.Corrupt, "a restore or a move into this store did not finish: do it again, into an empty store")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -238,5 +242,5 @@ func engines(key []byte) bool {
 	case store.KindSequence, store.KindBlobChunk:
 		return true
 	}
-	return bytes.HasPrefix(key, leaseRows()) || bytes.Equal(key, restoring())
+	return bytes.HasPrefix(key, leaseRows()) || bytes.Equal(key, restoring()) || bytes.Equal(key, movedRow())
 }

@@ -25,10 +25,13 @@ func Restore(ctx context.Context, r io.Reader, st store.Store, blobs blob.Store,
 		return h, Summary{}, err
 	}
 	defer in.z.Close()
+	if h.Changes {
+		return h, Summary{}, ErrNotArchive
+	}
 	if err := checkEmpty(ctx, st); err != nil {
 		return h, Summary{}, err
 	}
-	err = st.Update(ctx, func(tx store.Tx) error { return tx.Put(restoring(), []byte("1")) })
+	err = st.Update(ctx, func(tx store.Tx) error { return tx.Put(restoring(), []byte(markUnderWay)) })
 	if err != nil {
 		return h, Summary{}, err
 	}
@@ -62,6 +65,9 @@ func Check(ctx context.Context, r io.Reader, progress Progress) (Header, Summary
 		return h, Summary{}, err
 	}
 	defer in.z.Close()
+	if h.Changes {
+		return h, Summary{}, ErrNotArchive
+	}
 	x := &restorer{ctx: ctx, in: in, sink: nowhere{}, progress: progress, digest: newDigest()}
 	sum, err := x.all()
 	if err == nil && x.digest.sum() != sum.Digest {
@@ -74,8 +80,11 @@ func Check(ctx context.Context, r io.Reader, progress Progress) (Header, Summary
 func Unfinished(ctx context.Context, st store.Store) error {
 	return st.View(ctx, func(r store.Reader) error {
 		v, err := r.Get(restoring())
-		if err == nil && v != nil {
-			err = ErrUnfinished
+		switch {
+		case err == nil && string(v) == markComplete:
+			return ErrUnconfirmed
+		case err == nil && v != nil:
+			return ErrUnfinished
 		}
 		return err
 	})

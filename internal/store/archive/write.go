@@ -16,7 +16,16 @@ import (
 
 // Write writes an archive of one snapshot of the store and of the blobs that it refers to. The store may be in use: the snapshot is
 // what was acknowledged when Write began. An attachment that is purged meanwhile may be missing (Summary.Missing).
-func Write(ctx context.Context, w io.Writer, h Header, st store.Store, blobs blob.Store, progress Progress) (Summary, error) {
+func Write(ctx context.Context, w io.Writer, h Header, st store.Store, blobs blob.Store, progress Progress) (sum Summary, err error) {
+	err = st.View(ctx, func(r store.Reader) error {
+		sum, err = WriteSnapshot(ctx, w, h, r, blobs, progress)
+		return err
+	})
+	return sum, err
+}
+
+// WriteSnapshot is Write for who has a snapshot.
+func WriteSnapshot(ctx context.Context, w io.Writer, h Header, r store.Reader, blobs blob.Store, progress Progress) (Summary, error) {
 	out, err := newWriter(w)
 	if err != nil {
 		return Summary{}, err
@@ -29,7 +38,7 @@ func Write(ctx context.Context, w io.Writer, h Header, st store.Store, blobs blo
 	if err := out.json(frameHeader, h); err != nil {
 		return Summary{}, err
 	}
-	if err := st.View(ctx, a.all); err != nil {
+	if err := a.all(r); err != nil {
 		return a.sum, fmt.Errorf("archive store: %w", err)
 	}
 	a.sum.Digest = a.digest.sum()
