@@ -3,11 +3,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -X main.version=$(VERSION)
 
-<<<<<<< HEAD
-.PHONY: run build test test-go test-interop bench bench-peers bench-postgres lint fuzz chaos clean
-=======
-.PHONY: run build test test-go test-interop bench bench-peers lint fuzz chaos chaos-cluster clean
->>>>>>> h/chaos
+.PHONY: run build test test-go test-interop bench bench-peers bench-postgres lint fuzz chaos chaos-cluster clean
 
 ## run: build and start a gateway on ./tidegate-data with a demo database
 run: build

@@ -21,9 +21,9 @@ type Options struct {
 	URL      string   // the public listener, e.g. http://127.0.0.1:4984
 	Also     []string // public listeners of other nodes of the same store: clients are spread over all
 	Admin    string   // the admin listener, for creating the database and the user; "" with Couch
-	DB       string // the database; made by the run
-	Couch    bool   // a CouchDB-shaped server: no sync function, user or admin listener
-	User     string // user and password for a CouchDB-shaped server; made up otherwise
+	DB       string   // the database; made by the run
+	Couch    bool     // a CouchDB-shaped server: no sync function, user or admin listener
+	User     string   // user and password for a CouchDB-shaped server; made up otherwise
 	Password string
 
 	Clients   []int         // numbers of concurrent clients; 1, 8, 32 if empty
