@@ -314,7 +314,7 @@ func (r *Running) comeOnline(delay time.Duration) error {
 	default:
 		return nil
 	}
-	if err := r.reread(ctx); err != nil {
+	if err := r.reread(ctx); err != nil || r.State() == Online {
 		return err
 	}
 	r.warnHalfDone(ctx)
@@ -347,7 +347,11 @@ func (r *Running) reread(ctx context.Context) error {
 		r.err = err
 		return err
 	}
-	if stored != nil && stored.Generation > d.Generation {
+	switch {
+	case stored == nil || stored.Detached != "" && r.g.Persistent():
+	case !stored.sameData(d):
+		return r.moveTo(ctx, stored)
+	case stored.Generation > d.Generation:
 		r.adopt(stored)
 	}
 	return nil

@@ -421,6 +421,54 @@ func TestFollowingIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestOnlineAfterFlushElsewhere: a database that is brought online just after another node has flushed and changed it has the device sync
+// of the new data.
+func TestOnlineAfterFlushElsewhere(t *testing.T) {
+	e := newEnv(t)
+	a, b := e.node("a", nil), e.node("b", nil)
+	ra := create(t, a, "db", `{}`)
+	_, version := ra.Config()
+	rb := serves(t, b, "db", version)
+	if err := b.TakeOffline(t.Context(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := rb.lock(t.Context()) // b does not come to hear of it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if err := a.Flush(t.Context(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := update(t, a, "db", "", `{"revs_limit":9}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := rb.reread(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if is, want := rb.deviceSync.live.Row().Record.Epoch, ra.deviceSync.live.Row().Record.Epoch; is != want || rb.SyncEpoch() != ra.SyncEpoch() {
+		t.Errorf("epoch %+v, want %+v", is, want)
+	}
+}
+
+// TestUnreadableReplication: a definition that cannot be read is no reason to try for ever to put another in its place.
+func TestUnreadableReplication(t *testing.T) {
+	e := newEnv(t)
+	a := e.node("a", nil)
+	r := create(t, a, "db", `{}`)
+	err := e.st.Update(t.Context(), func(tx store.Tx) error { return tx.Put(replicationKey(r.definition().Space, "r"), []byte("{")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := config.ParseReplicationPatch([]byte(`{"remote":"http://h/d","direction":"pull"}`), "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Replications().Put(t.Context(), "r", p); tidegate.ErrorCode(err) != tidegate.Conflict {
+		t.Errorf("put: %v", err)
+	}
+}
+
 // TestStatesAreToldAgain: what may have been told though the store said otherwise is told again.
 func TestStatesAreToldAgain(t *testing.T) {
 	e := newEnv(t)

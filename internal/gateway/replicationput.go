@@ -22,7 +22,7 @@ func (m *Replications) Put(ctx context.Context, id string, patch *config.Replica
 		_, err := m.Act(ctx, id, job.Stop)
 		return false, err
 	}
-	for {
+	for range rewriteTries {
 		m.catchUp()
 		p, err := m.find(id)
 		if err != nil {
@@ -46,6 +46,7 @@ func (m *Replications) Put(ctx context.Context, id string, patch *config.Replica
 		}
 		return false, err
 	}
+	return false, errChanging
 }
 
 // NewID returns an id for a definition that was given none.
