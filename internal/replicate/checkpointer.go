@@ -284,10 +284,11 @@ func (c *checkpointer) putLocal(ctx context.Context, seq string) (rev string, er
 		return h.PutLocal(ctx, checkpointPrefix+c.id, c.localRev, c.body(seq))
 	}
 	return h.PutLocalIf(ctx, checkpointPrefix+c.id, c.localRev, c.body(seq), func(r store.Reader) error {
-		if err := claim.Check(r); err != nil {
-			return overError{err}
+		err := claim.Check(r)
+		if err == nil || tidegate.ErrorCode(err) == tidegate.Unavailable {
+			return err // the store could not be asked: that passes
 		}
-		return nil
+		return overError{err}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/database"
 	"github.com/tidegate/tidegate/internal/replicate"
 	"github.com/tidegate/tidegate/internal/store"
@@ -80,6 +81,23 @@ func TestRunsEndWithTheirClaim(t *testing.T) {
 	}
 	if saved, remote := here.checkpoints(), there.checkpoints(); len(saved)+len(remote) != 0 || checks.Load() == 0 {
 		t.Errorf("saved: %v and %v after %d checks", saved, remote, checks.Load())
+	}
+}
+
+// TestClaimsThatCannotBeChecked: a store that is out of reach for a while does not end a run for good.
+func TestClaimsThatCannotBeChecked(t *testing.T) {
+	there, here := newRemote(t, database.Options{}), newEnv(t, database.Options{})
+	there.fill("b", 5)
+	var checks atomic.Int64
+	claim := &replicate.Claim{Node: "n1", Epoch: 7, Check: func(store.Reader) error {
+		if checks.Add(1) == 1 {
+			return tidegate.Errorf(tidegate.Unavailable, "the connection was lost")
+		}
+		return nil
+	}}
+	run(t, here.replicator(there, replicate.ActiveOptions{Pull: true, Claim: claim}))
+	if saved := here.checkpoints(); len(saved) != 1 || checks.Load() < 2 {
+		t.Errorf("saved: %v after %d checks", saved, checks.Load())
 	}
 }
 
