@@ -55,6 +55,13 @@ func (s *Server) change(ctx context.Context) (within context.Context, release fu
 		if pending = value != nil; err != nil {
 			return err
 		}
+		last, err := tx.Get(rowKey(rowFence))
+		if err == nil && len(last) == 8 && binary.BigEndian.Uint64(last) > lease.Epoch() {
+			err = errChanging // this node was held up past its lease
+		}
+		if err != nil {
+			return err
+		}
 		return tx.Put(rowKey(rowFence), binary.BigEndian.AppendUint64(nil, lease.Epoch()))
 	})
 	if err == nil && pending {

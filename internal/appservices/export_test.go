@@ -2,6 +2,7 @@ package appservices
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -30,4 +31,9 @@ func Interrupt(ctx context.Context, st store.Store, appID, id string, days int) 
 func (s *Server) Change(ctx context.Context) (store func() error, release func(), err error) {
 	within, release, err := s.change(ctx)
 	return func() error { return s.store(within, write{rowKey("appservices.test"), []byte("x")}) }, release, err
+}
+
+// Fence makes the fence that of a lease's epoch.
+func Fence(ctx context.Context, st store.Store, epoch uint64) error {
+	return st.Update(ctx, func(tx store.Tx) error { return tx.Put(rowKey(rowFence), binary.BigEndian.AppendUint64(nil, epoch)) })
 }

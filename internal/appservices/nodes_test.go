@@ -99,8 +99,18 @@ func TestNodesFenceChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer release()
 	if err := late(); tidegate.ErrorCode(err) != tidegate.Unavailable {
 		t.Errorf("after another node's change: %v", err)
+	}
+	release()
+	// One that was held up between taking the lease and the fence does not set it back.
+	if err := appservices.Fence(t.Context(), a.st, 1_000); err != nil {
+		t.Fatal(err)
+	}
+	if _, release, err = b.api.Change(t.Context()); tidegate.ErrorCode(err) != tidegate.Unavailable {
+		t.Errorf("under a lease that is older than the fence: %v", err)
+	}
+	if err == nil {
+		release()
 	}
 }

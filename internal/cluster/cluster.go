@@ -64,7 +64,9 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	peers   map[string]*peer
-	nodes   []Node // alive, self included, sorted
+	looked  time.Time         // when the rows were last read
+	nodes   []Node            // alive, self included, sorted
+	says    map[string][]byte // what this node tells, by topic
 	changed chan struct{}
 	subs    map[string]map[*subscription]struct{}
 	seen    tidegate.Seq // notes up to here were passed on
@@ -86,7 +88,7 @@ func newCluster(st store.Store, opts Options) *Cluster {
 	c := &Cluster{
 		st: st, log: opts.Logger, run: newRun(), beat: opts.Beat, deadAfter: opts.DeadAfter,
 		self:  Node{ID: opts.NodeID, Started: time.Now().UTC().Truncate(time.Millisecond), About: opts.About},
-		peers: map[string]*peer{}, changed: make(chan struct{}), subs: map[string]map[*subscription]struct{}{},
+		peers: map[string]*peer{}, says: map[string][]byte{}, changed: make(chan struct{}), subs: map[string]map[*subscription]struct{}{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

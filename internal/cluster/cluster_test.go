@@ -285,6 +285,75 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// TestBackFromTheDead: a node that was held up until it was forgotten tells again what it told, and does not take for dead who it did not listen to.
+func TestBackFromTheDead(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, b := w.join("a"), w.join("b")
+		for topic, value := range map[string]string{"x": "kept", "y": "taken back"} {
+			if err := b.Tell(t.Context(), topic, []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Tell(t.Context(), "y", nil); err != nil {
+			t.Fatal(err)
+		}
+		b.kill()
+		time.Sleep(time.Minute)
+		told := func(want string) {
+			t.Helper()
+			for _, topic := range []string{"x", "y"} {
+				got, err := a.Told(t.Context(), topic)
+				if text := fmt.Sprintf("%s", got); err != nil || topic == "x" && text != want || topic == "y" && text != "map[]" {
+					t.Errorf("%s: %s, %v", topic, text, err)
+				}
+			}
+		}
+		told("map[]")
+		woken, stop := a.Subscribe("x")
+		<-woken
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.Run(ctx) }() // it goes on
+		time.Sleep(1500 * time.Millisecond)
+		a.sees("a", "b")
+		told("map[b:kept]")
+		select {
+		case <-woken:
+		default:
+			t.Error("a was not woken")
+		}
+		stop()
+		cancel()
+		<-ended
+		a.kill()
+	})
+}
+
+// TestOutage: when the store comes back after nobody could reach it for long, nobody takes the others for dead.
+func TestOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		a, b := w.join("a"), w.join("b")
+		if err := b.Tell(t.Context(), "x", []byte("v")); err != nil {
+			t.Fatal(err)
+		}
+		a.kill()
+		b.kill()
+		time.Sleep(time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- a.Run(ctx) }()
+		time.Sleep(1500 * time.Millisecond) // a looks, before b has had its heartbeat
+		a.sees("a", "b")
+		if told, err := a.Told(t.Context(), "x"); string(told["b"]) != "v" || err != nil {
+			t.Errorf("%s, %v", told, err)
+		}
+		time.Sleep(10 * time.Second)
+		a.sees("a") // b does not go on
+		cancel()
+		<-ended
+	})
+}
+
 // TestLead: one leads at a time; another goes on when it ends with an error or gives up, with a higher epoch, and nobody does when the work is done.
 func TestLead(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -67,12 +68,30 @@ func (c *Cluster) sign(ctx context.Context, first bool) error {
 				return err
 			}
 		}
+		if value == nil && !first { // the others took it for long dead
+			if err := c.tellAgain(tx); err != nil {
+				return err
+			}
+		}
 		value, err = json.Marshal(r)
 		if err != nil {
 			return err
 		}
 		return tx.Put(nodeKey(c.self.ID), value)
 	})
+}
+
+// tellAgain puts back what this node tells: it went with its row.
+func (c *Cluster) tellAgain(tx store.Tx) error {
+	c.mu.Lock()
+	says := maps.Clone(c.says)
+	c.mu.Unlock()
+	for _, topic := range slices.Sorted(maps.Keys(says)) {
+		if err := c.TellIn(tx, topic, says[topic]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // topicNodes is noted when a node comes or goes.
@@ -190,6 +209,13 @@ func (c *Cluster) merge(rows map[string]row, now time.Time) (gone map[string]row
 			delete(c.peers, id)
 		}
 	}
+	// Silence counts while this node listens: one that was held up or could not reach the store hears of the others in the next heartbeats.
+	if deaf := now.Sub(c.looked) - 2*c.beat; deaf > 0 && !c.looked.IsZero() {
+		for _, p := range c.peers {
+			p.since = p.since.Add(deaf)
+		}
+	}
+	c.looked = now
 	nodes := []Node{c.self}
 	gone = map[string]row{}
 	for id, r := range rows {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"time"
@@ -40,6 +41,9 @@ func (c *Cluster) Forget(tx store.Tx, topic string) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	delete(c.says, topic)
+	c.mu.Unlock()
 	return tx.Delete(noteKey(topic))
 }
 
@@ -152,6 +156,13 @@ func (c *Cluster) Tell(ctx context.Context, topic string, value []byte) error {
 // TellIn is Tell within a transaction.
 func (c *Cluster) TellIn(tx store.Tx, topic string, value []byte) error {
 	key := toldTopic(topic).Name(c.self.ID)
+	c.mu.Lock()
+	if value == nil {
+		delete(c.says, topic)
+	} else {
+		c.says[topic] = bytes.Clone(value)
+	}
+	c.mu.Unlock()
 	if value == nil {
 		if err := tx.Delete(key); err != nil {
 			return err

@@ -124,7 +124,8 @@ func (d *definition) sameData(o *definition) bool {
 
 // sameVersion reports whether two definitions are the same version of one.
 func (d *definition) sameVersion(o *definition) bool {
-	return d.Generation == o.Generation && d.Detached == o.Detached && d.sameData(o) && slices.Equal(d.ResyncDue, o.ResyncDue)
+	return d.Generation == o.Generation && d.Detached == o.Detached && d.sameData(o) && slices.Equal(d.ResyncDue, o.ResyncDue) &&
+		maps.Equal(d.FileHashes, o.FileHashes)
 }
 
 // withConfig returns a copy of the next version with another config. Collections that are new get numbers.

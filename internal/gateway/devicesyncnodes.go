@@ -71,9 +71,10 @@ func (g *Gateway) tellPresence() {
 	for {
 		next, err := g.presences()
 		if err == nil && next != last {
+			last = ""
 			if err = g.nodes.Tell(g.ctx, presenceTopic, []byte(next)); err == nil {
 				last = next
-			}
+			} // else it may have been stored
 		}
 		if err != nil && g.ctx.Err() == nil {
 			g.log.Warn("device sync: other nodes could not be told of the sessions of this one", "error", err)

@@ -123,7 +123,7 @@ func (g *Gateway) reconcileOne(ctx context.Context, name string, cfg *config.Dat
 	}
 	d.FileHash, d.Detached = hash, ""
 	d.noteFile(g.opts.NodeID, hash)
-	return d, g.save(ctx, d)
+	return d, g.replace(ctx, d, cmp.Or(active, detached))
 }
 
 // noteFile notes the section that a node's file has.
@@ -142,7 +142,7 @@ func (g *Gateway) noteFile(ctx context.Context, d *definition, hash string) (*de
 	}
 	c := *d
 	c.noteFile(g.opts.NodeID, hash)
-	return &c, g.save(ctx, &c)
+	return &c, g.replace(ctx, &c, d)
 }
 
 // noLongerHere notes that this node's file has a database no more, and reports whether another node's has it.
@@ -153,16 +153,17 @@ func (g *Gateway) noLongerHere(ctx context.Context, d *definition) (elsewhere bo
 	if len(d.FileHashes) == 1 {
 		return false, nil
 	}
+	old := *d
 	d.FileHashes = maps.Clone(d.FileHashes)
 	delete(d.FileHashes, g.opts.NodeID)
-	return true, g.save(ctx, d)
+	return true, g.replace(ctx, d, &old)
 }
 
 // detach stores that a database is not served any more.
 func (g *Gateway) detach(ctx context.Context, d *definition, why string) error {
 	c := *d
 	c.Detached = why
-	return g.save(ctx, &c)
+	return g.replace(ctx, &c, d)
 }
 
 // fileHash identifies the section of a file that a config was read from, after files and variables were put

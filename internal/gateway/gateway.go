@@ -146,17 +146,23 @@ func (g *Gateway) readDefinitions(ctx context.Context) ([]*definition, error) {
 		return nil, fmt.Errorf("wait for other nodes that start: %w", err)
 	}
 	defer turn.Release()
-	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
-	if err != nil {
-		return nil, fmt.Errorf("read definitions: %w", err)
+	for range updateTries {
+		found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
+		if err != nil {
+			return nil, fmt.Errorf("read definitions: %w", err)
+		}
+		if g.cluster, err = g.clusterUUID(ctx, found.cluster); err != nil {
+			return nil, err
+		}
+		if err := g.sameKeys(ctx); err != nil {
+			return nil, err
+		}
+		// Nodes that serve already change definitions meanwhile.
+		if active, err := g.reconcile(ctx, found.definitions); !errors.Is(err, errOutdated) {
+			return active, err
+		}
 	}
-	if g.cluster, err = g.clusterUUID(ctx, found.cluster); err != nil {
-		return nil, err
-	}
-	if err := g.sameKeys(ctx); err != nil {
-		return nil, err
-	}
-	return g.reconcile(ctx, found.definitions)
+	return nil, errContended
 }
 
 // loadAll loads the databases of the definitions, some at a time.

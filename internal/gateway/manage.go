@@ -154,16 +154,11 @@ func (g *Gateway) detached(ctx context.Context, name, id string) (*definition, e
 	return decodeDefinition(value, g.opts.Secrets)
 }
 
-// save stores a definition. With disable_persistent_config only the way to the data is kept: the database
-// counts as detached when the process starts next.
-func (g *Gateway) save(ctx context.Context, d *definition) error {
-	return g.replace(ctx, d, nil)
-}
-
 // errOutdated says that a definition is not stored any more as it was read.
 var errOutdated = errors.New("the definition was changed meanwhile")
 
-// replace is save, unless old is given and is not the version that is stored: then it returns errOutdated.
+// replace stores a definition, unless old is given and is not the version that is stored: then it returns errOutdated. With
+// disable_persistent_config only the way to the data is kept: the database counts as detached when the process starts next.
 func (g *Gateway) replace(ctx context.Context, d, old *definition) error {
 	value, err := g.encode(d)
 	if err != nil {
@@ -186,7 +181,7 @@ func (g *Gateway) replace(ctx context.Context, d, old *definition) error {
 // unchanged returns errOutdated if d is not the version that is stored.
 func (g *Gateway) unchanged(r store.Reader, d *definition) error {
 	stored, err := g.readDefinition(r, d)
-	if err == nil && (stored == nil || stored.Generation != d.Generation || !stored.sameData(d)) {
+	if err == nil && (stored == nil || stored.Generation != d.Generation || !stored.sameData(d) || !maps.Equal(stored.FileHashes, d.FileHashes)) {
 		err = errOutdated
 	}
 	return err

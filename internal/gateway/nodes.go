@@ -111,7 +111,7 @@ func (g *Gateway) catchUp(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, r := range g.Databases() {
 		known[r.name] = true
-		if current := g.attached(found.definitions, r.definition()); current == nil || !current.sameVersion(r.definition()) {
+		if current := g.attached(found.definitions, r.definition()); current == nil || !current.sameVersion(r.definition()) || r.isUnfinished() {
 			each(r.name, func() error { return r.follow(ctx) })
 		}
 	}
@@ -183,11 +183,38 @@ func (r *Running) follow(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	err = r.catchUp(ctx)
+	if err = r.catchUp(ctx); err == nil && r.isUnfinished() {
+		err = r.finishFollowing(ctx)
+	}
 	if tidegate.ErrorCode(err) == tidegate.NotFound {
 		return r.drop(ctx)
 	}
 	return err
+}
+
+func (r *Running) isUnfinished() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unfinished
+}
+
+// followed notes whether a definition that was adopted could be opened.
+func (r *Running) followed(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unfinished = err != nil
+	return err
+}
+
+// finishFollowing opens what could not be opened when another node had changed it: the store was out of reach, or a resync ran. r.op is held.
+func (r *Running) finishFollowing(ctx context.Context) error {
+	r.mu.Lock()
+	offline := r.settings.Offline || r.byHand || r.state != Offline
+	r.mu.Unlock()
+	if offline || r.mustResync(ctx) {
+		return r.followed(nil)
+	}
+	return r.followed(r.start(ctx, nil))
 }
 
 // catchUp puts the stored definition in force. r.op is held. NotFound: the database was deleted.
@@ -230,7 +257,7 @@ func (r *Running) putInForce(ctx context.Context, old, d *definition) error {
 		if err != nil {
 			return err
 		}
-		return r.reload(ctx, d, db)
+		return r.followed(r.reload(ctx, d, db))
 	}
 	if state == Online {
 		if err := r.stop(ctx, errGoingOffline); err != nil {
@@ -247,6 +274,10 @@ func (r *Running) moveTo(ctx context.Context, d *definition) error {
 		run.stop()
 		<-run.done
 	}
+	row, _, err := readRow(ctx, r.g.opts.Store, d)
+	if err != nil {
+		return err
+	}
 	release := r.deviceSync.hold()
 	online := r.State() == Online
 	if online {
@@ -256,11 +287,8 @@ func (r *Running) moveTo(ctx context.Context, d *definition) error {
 		}
 	}
 	r.adopt(d)
-	err := r.deviceSync.load(ctx, d)
+	r.deviceSync.live.Reset(row)
 	release()
-	if err != nil {
-		return err
-	}
 	r.deviceSync.follow()
 	r.mu.Lock()
 	offline := d.Config.Settings().Offline || r.byHand
@@ -268,7 +296,7 @@ func (r *Running) moveTo(ctx context.Context, d *definition) error {
 	if offline || r.State() != Offline || r.mustResync(ctx) {
 		return nil
 	}
-	return r.start(ctx, nil)
+	return r.followed(r.start(ctx, nil))
 }
 
 // drop closes a database that another node has deleted. r.op is held.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,6 +318,138 @@ func TestNodesWithDifferentFiles(t *testing.T) {
 			return errors.New(strings.Join(names, " "))
 		}
 		return nil
+	})
+}
+
+// TestChangesKeepWhatFilesHad: a config change over the API on a node that was there before keeps what others' files had.
+func TestChangesKeepWhatFilesHad(t *testing.T) {
+	e := newEnv(t)
+	const v1, v2 = `{"db":{"revs_limit":5}}`, `{"db":{"revs_limit":6}}`
+	a, b := e.node("a", fileDBs(t, v1)), e.node("b", fileDBs(t, v1))
+	if _, err := update(t, a, "db", "", `{"revs_limit":9}`); err != nil {
+		t.Fatal(err)
+	}
+	e.close(a)
+	a = e.node("a", fileDBs(t, v2))
+	e.close(b)
+	b = e.node("b", fileDBs(t, v1)) // nobody has edited it
+	for _, g := range []*Gateway{a, b} {
+		if cfg, _ := get(t, g, "db").Config(); *cfg.RevsLimit != 6 {
+			t.Errorf("node %s: revs_limit %d", g.NodeID(), *cfg.RevsLimit)
+		}
+	}
+}
+
+// TestFilesDoNotUndoChanges: a change that another node makes while this one starts is not lost by what this one notes of its file.
+func TestFilesDoNotUndoChanges(t *testing.T) {
+	e := newEnv(t)
+	const file = `{"db":{"revs_limit":5}}`
+	a := e.node("a", fileDBs(t, file))
+	found, err := readStored(t.Context(), e.st, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := e.node("b", nil)
+	version, err := update(t, a, "db", "", `{"revs_limit":9}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.opts.FileDatabases = fileDBs(t, file)
+	if _, err := b.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
+		t.Errorf("by what was stored before: %v", err)
+	}
+	if _, err := b.readDefinitions(t.Context()); err != nil {
+		t.Error(err)
+	}
+	serves(t, b, "db", version)
+	if err := a.Delete(t.Context(), "db", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
+		t.Errorf("by what was stored before the deletion: %v", err)
+	}
+}
+
+// stubborn is a store that refuses Updates while told to, or says so of those that it has made.
+type stubborn struct {
+	store.Store
+	refuses, unsaid, blind atomic.Bool
+}
+
+func (s *stubborn) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if s.refuses.Load() {
+		return errCrashed
+	}
+	err := s.Store.Update(ctx, fn)
+	if s.unsaid.Load() {
+		return errCrashed
+	}
+	return err
+}
+
+func (s *stubborn) View(ctx context.Context, fn func(store.Reader) error) error {
+	if s.blind.Load() {
+		return errCrashed
+	}
+	return s.Store.View(ctx, fn)
+}
+
+// TestFollowingIsTriedAgain: a node that cannot reach the store while it goes over to what another has flushed serves that when it can.
+func TestFollowingIsTriedAgain(t *testing.T) {
+	e := newEnv(t)
+	a := e.node("a", nil)
+	st := &stubborn{Store: e.st}
+	e.st = st
+	b := e.node("b", nil)
+	ra := create(t, a, "db", `{}`)
+	_, version := ra.Config()
+	rb := serves(t, b, "db", version)
+	st.refuses.Store(true)
+	if err := a.Flush(t.Context(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "b has tried", func() error {
+		if rb.State() != Offline || rb.Err() == nil {
+			return errors.New(rb.State().String())
+		}
+		return nil
+	})
+	st.refuses.Store(false)
+	serves(t, b, "db", version)
+	if rb.SyncEpoch() != ra.SyncEpoch() {
+		t.Error("it serves other data")
+	}
+}
+
+// TestStatesAreToldAgain: what may have been told though the store said otherwise is told again.
+func TestStatesAreToldAgain(t *testing.T) {
+	e := newEnv(t)
+	a := e.node("a", nil)
+	st := &stubborn{Store: e.st}
+	e.st = st
+	b := e.node("b", nil)
+	ra := create(t, a, "db", `{}`)
+	_, version := ra.Config()
+	rb := serves(t, b, "db", version)
+	if err := errors.Join(a.TakeOffline(t.Context(), "db"), b.TakeOffline(t.Context(), "db")); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := rb.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.unsaid.Store(true)
+	if err := rb.start(t.Context(), nil); err == nil {
+		t.Error("it came online")
+	}
+	st.unsaid.Store(false)
+	unlock()
+	until(t, "a knows that the database is offline on b", func() error {
+		states, err := a.NodeStates(t.Context())
+		if s := states["b"]["db"]; err == nil && s != Offline.String() {
+			err = errors.New(s)
+		}
+		return err
 	})
 }
 

@@ -100,15 +100,19 @@ func (r *Running) heedStop(space store.Space, run *resyncRun) {
 	case <-run.done:
 		return
 	}
+	var again <-chan time.Time
 	for {
 		select {
 		case <-woken:
+		case <-again:
 		case <-run.done:
 			return
 		}
+		again = nil
 		st, err := r.g.readResync(context.WithoutCancel(r.g.ctx), space)
 		if err != nil {
 			r.g.log.Warn("it cannot be told whether a resync is to stop", "database", r.name, "error", err)
+			again = time.After(rowRetry)
 			continue
 		}
 		if st.ID == run.firstStatus().ID && st.State == database.ResyncStopping {
@@ -185,8 +189,9 @@ func (r *Running) opens(ctx context.Context) error {
 		}
 		return g.nodes.TellIn(tx, statesTopic, value)
 	})
-	if err == nil {
-		g.toldStates = string(value)
+	g.toldStates = string(value)
+	if err != nil {
+		g.toldStates = "" // it may have been stored
 	}
 	return err
 }

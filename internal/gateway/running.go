@@ -31,6 +31,7 @@ type Running struct {
 	inst       *instance     // the open database; nil unless Online or Stopping
 	reloading  bool          // it goes to Offline only to come back at once
 	byHand     bool          // taken offline over the API
+	unfinished bool          // what another node has changed was adopted, and could not be opened yet
 	resync     *resyncRun    // that runs here; nil: none does
 	resyncOver chan struct{} // woken when it ends
 	onlineNext bool          // a config that came during an offline resync says that it comes online afterwards
