@@ -243,7 +243,7 @@ func TestCommandLines(t *testing.T) {
 		{"serve --datta x", `did you mean "data"?`, true},
 		{"serve extra", `unexpected argument "extra"`, true},
 		{"serve --log-level loud", "unknown log level", true},
-		{"bench --clients x", "not a number of clients", true},
+		{"bench --clients x", "not a number above 0", true},
 	} {
 		var out bytes.Buffer
 		err := run(t.Context(), strings.Fields(c.args), noEnv, stdio{nil, &out, &out})

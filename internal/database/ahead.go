@@ -12,6 +12,9 @@ type readAhead struct {
 	err  error
 }
 
+// aheadBytes is up to how many bytes of bodies are read ahead for one batch: small writes may replace large documents.
+const aheadBytes = 16 << 20
+
 // readAhead reads what jobs of different documents start from: where the store is far away two round trips do for all of them. Jobs for
 // which that fails as a whole read for themselves, and say why.
 func (h *Handle) readAhead(ctx context.Context, jobs []*job) {
@@ -40,9 +43,15 @@ func (h *Handle) readAhead(ctx context.Context, jobs []*job) {
 		if err != nil {
 			return err
 		}
+		size := 0 // of the bodies, all of which are kept until their jobs' turns
 		for i, j := range jobs {
-			if a := read[i]; a.err == nil && !a.base.known {
+			switch a := read[i]; {
+			case a.err != nil || a.base.known:
+			case size > aheadBytes:
+				read[i] = nil // it reads for itself when it is its turn
+			default:
 				a.err = a.base.findOld(r, h.coll, j.w.ID)
+				size += len(a.base.old.json)
 			}
 		}
 		return nil

@@ -116,7 +116,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if err := g.open0(ctx); err != nil {
 		g.end(err)
 		g.background.Wait()
-		return nil, err
+		return nil, errors.Join(err, g.leave(ctx))
 	}
 	return g, nil
 }

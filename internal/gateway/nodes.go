@@ -28,14 +28,21 @@ func (g *Gateway) runCluster() {
 // keysKey holds the id of the key that the node that started last encrypts with.
 func keysKey() store.Key { return store.NewKey(0, store.KindMeta).Name("gateway.secrets") }
 
-// sameKeys refuses a node that cannot read what the others encrypt.
+// sameKeys refuses a node that cannot read what the others encrypt. One that is alone, since the machine with the key is gone, serves: only what
+// was encrypted is lost.
 func (g *Gateway) sameKeys(ctx context.Context) error {
 	if g.nodes.Alone() || g.opts.Secrets == nil {
 		return nil
 	}
-	return g.opts.Store.Update(ctx, func(tx store.Tx) error {
+	others := len(g.nodes.Nodes()) > 1
+	lost := ""
+	err := g.opts.Store.Update(ctx, func(tx store.Tx) error {
 		id, err := tx.Get(keysKey())
+		lost = ""
 		if err == nil && id != nil && !g.opts.Secrets.Has(string(id)) {
+			lost = string(id)
+		}
+		if lost != "" && others {
 			err = tidegate.Errorf(tidegate.Invalid, "the nodes of this store encrypt passwords with a key (%s) that this node does not have: give all the same --secrets-key-file", id)
 		}
 		if err != nil {
@@ -43,6 +50,10 @@ func (g *Gateway) sameKeys(ctx context.Context) error {
 		}
 		return tx.Put(keysKey(), []byte(g.opts.Secrets.ID()))
 	})
+	if err == nil && lost != "" {
+		g.log.Error("passwords in stored configs and replications were encrypted with a key that this node does not have: they cannot be used until they are set again", "key", lost)
+	}
+	return err
 }
 
 // topicDefinitions is noted with every change of a definition.

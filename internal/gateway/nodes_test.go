@@ -513,12 +513,18 @@ func TestNodesShareKeys(t *testing.T) {
 		return k
 	}
 	one, two := config.NewKey(), config.NewKey()
-	e.node("a", nil, key(one))
+	a := e.node("a", nil, key(one))
 	if _, err := e.tryNode("b", nil, key(two)); tidegate.ErrorCode(err) != tidegate.Invalid || !strings.Contains(err.Error(), "secrets-key-file") {
 		t.Errorf("a node with another key: %v", err)
 	}
-	e.node("c", nil, key(two, one)) // the key is being replaced
+	c := e.node("c", nil, key(two, one)) // the key is being replaced
 	if _, err := e.tryNode("d", nil, key(one)); tidegate.ErrorCode(err) != tidegate.Invalid {
 		t.Errorf("a node without the new key: %v", err)
+	}
+	e.close(a)
+	e.close(c)
+	e.node("e", nil, key(config.NewKey())) // the machines with the key are gone
+	if !e.logs.has("with a key that this node does not have") {
+		t.Error("nothing tells that passwords are lost")
 	}
 }

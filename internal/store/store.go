@@ -150,7 +150,7 @@ func ViewReading(ctx context.Context, st Store, keys func() [][]byte, fn func(Re
 
 // Fetcher is an optional interface of a Reader that is far away. Use Fetch.
 type Fetcher interface {
-	// Fetch returns the Reader with what it will probably Get read, in one round trip.
+	// Fetch returns the Reader with what it will probably Get read, in one round trip; of large values it may leave some out, which Get then reads.
 	Fetch(keys [][]byte) (Reader, error)
 }
 

@@ -75,6 +75,16 @@ func TestCluster(t *testing.T) {
 	w.verify()
 }
 
+// secretsKey makes a file with the key that nodes of one store share.
+func secretsKey(t *testing.T) string {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "secrets.key")
+	if err := os.WriteFile(key, []byte(hex.EncodeToString(make([]byte, 32))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 // newClusterWorld starts PostgreSQL and the nodes.
 func newClusterWorld(t *testing.T, seed uint64) *clusterWorld {
 	t.Helper()
@@ -88,10 +98,7 @@ func newClusterWorld(t *testing.T, seed uint64) *clusterWorld {
 			t.Error(err)
 		}
 	})
-	key := filepath.Join(t.TempDir(), "secrets.key")
-	if err := os.WriteFile(key, []byte(hex.EncodeToString(make([]byte, 32))+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	key := secretsKey(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { cancel(); running.Wait() })

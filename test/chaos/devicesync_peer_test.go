@@ -95,8 +95,8 @@ func TestD33GatewayPeer(t *testing.T) {
 	}
 }
 
-// TestD41PauseOutlivesItsNode pauses device sync at one of two processes on one PostgreSQL server, of which one serves at a time. The one
-// is killed: the other takes over, refuses devices too, resumes, and lets them go on where they were.
+// TestD41PauseOutlivesItsNode pauses device sync at a process on a PostgreSQL server, which is killed. Another node refuses devices too,
+// resumes, and lets them go on where they were.
 func TestD41PauseOutlivesItsNode(t *testing.T) {
 	server, err := pgtest.Start()
 	if err != nil {
@@ -107,7 +107,10 @@ func TestD41PauseOutlivesItsNode(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	open := func() *process { return start(t, t.TempDir(), "--store", server.URL(), "--takeover-after", "1s") }
+	key := secretsKey(t)
+	open := func() *process {
+		return start(t, t.TempDir(), "--store", server.URL(), "--takeover-after", "1s", "--secrets-key-file", key)
+	}
 	p := open()
 	mustCall(t, http.MethodPut, p.admin+"/"+db+"/", map[string]any{"sync": "function (doc) { channel(doc.channels); }"})
 	mustCall(t, http.MethodPut, p.admin+"/"+db+"/_user/GUEST", map[string]any{"disabled": false, "admin_channels": []string{"a"}})
@@ -135,7 +138,7 @@ func TestD41PauseOutlivesItsNode(t *testing.T) {
 	mustCall(t, http.MethodPut, p.admin+"/"+db+"/two", map[string]any{"channels": []string{"a"}})
 	p.kill()
 
-	p = open() // it stands by until the other one is not heard of
+	p = open()
 	if code, _, _ := feed(p, since); code != http.StatusServiceUnavailable {
 		t.Errorf("_changes at the other node while paused: %d", code)
 	}

@@ -45,7 +45,7 @@ func TestI1KillUnderLoadPostgres(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	lives := 0
+	lives, key := 0, secretsKey(t)
 	killUnderLoad(t, max(2, *kills/4),
 		func() *process {
 			if lives++; lives%2 == 0 {
@@ -53,7 +53,7 @@ func TestI1KillUnderLoadPostgres(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			return start(t, t.TempDir(), "--store", server.URL(), "--takeover-after", "2s")
+			return start(t, t.TempDir(), "--store", server.URL(), "--takeover-after", "2s", "--secrets-key-file", key)
 		},
 		func() { fsck(t, "--store", server.URL()) })
 }

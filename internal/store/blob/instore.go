@@ -219,13 +219,17 @@ func (s *InStore) giveUp(ctx context.Context, space store.Space, id uploadID, du
 	}
 }
 
-// removeUpload removes the chunks of an upload, and its row last.
+// removeUpload removes the chunks of an upload, and its row last. What has no row is no upload: its manifest was stored, also if whoever stored it was
+// told that the store is away.
 func (s *InStore) removeUpload(ctx context.Context, space store.Space, row store.Key, id uploadID) error {
 	chunks := append(rowsOf(space, rowChunk), id[:]...)
 	for {
 		n := 0
 		err := s.st.Update(ctx, func(tx store.Tx) error {
 			n = 0
+			if there, err := tx.Get(row); err != nil || there == nil {
+				return err
+			}
 			it := tx.Scan(store.Prefix(chunks))
 			defer it.Close()
 			var keys []store.Key

@@ -343,3 +343,46 @@ func TestInStoreDamage(t *testing.T) {
 		t.Errorf("Verify of a missing blob = %v", err)
 	}
 }
+
+// doubtful answers one of the Updates with Unavailable, although it is carried out.
+type doubtful struct {
+	store.Store
+	after int // Updates that are answered as they are before that
+}
+
+func (d *doubtful) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := d.Store.Update(ctx, fn)
+	if d.after--; err == nil && d.after == -1 {
+		err = tidegate.Errorf(tidegate.Unavailable, "nobody knows")
+	}
+	return err
+}
+
+// TestInStoreDoubt: a blob whose Put failed, since nobody could tell whether it was carried out, is there when it is put again.
+func TestInStoreDoubt(t *testing.T) {
+	_, st, _ := inStore(t)
+	for after := range 2 {
+		content := strings.Repeat(fmt.Sprint("content ", after), 100)
+		doubt := blob.NewInStore(&doubtful{st, after}, nil)
+		if _, _, err := doubt.Put(t.Context(), space, strings.NewReader(content), 1<<20); tidegate.ErrorCode(err) != tidegate.Unavailable {
+			t.Fatal(err)
+		}
+		blobs := blob.NewInStore(st, nil)
+		info, release, err := blobs.Put(t.Context(), space, strings.NewReader(content), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		r, _, err := blobs.Open(t.Context(), space, info.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil || string(got) != content {
+			t.Errorf("in doubt after %d: %d bytes, %v", after, len(got), err)
+		}
+	}
+	if n := rows(t, st); n['c'] != 2 || n['m'] != 2 || n['u'] > 0 {
+		t.Errorf("rows %v", n)
+	}
+}

@@ -73,11 +73,15 @@ func (r *Recorder) note(t *recordingTx) {
 }
 
 // snapshot begins to record, if it is not done already, and runs fn with a snapshot and everything that was changed between the last one and this:
-// a store that was equal to the last one and gets these values is equal to this one. Writers wait until the snapshot is taken.
+// a store that was equal to the last one and gets these values is equal to this one. Writers wait until the snapshot is taken. Nothing begins once ctx
+// has ended, after which end may have been called.
 func (r *Recorder) snapshot(ctx context.Context, fn func(store.Reader, archive.Changed) error) error {
 	r.gate.Lock()
 	open := sync.OnceFunc(r.gate.Unlock)
 	defer open()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.recording = true
 	r.mu.Lock()
 	changed := r.changed
@@ -89,11 +93,11 @@ func (r *Recorder) snapshot(ctx context.Context, fn func(store.Reader, archive.C
 	})
 }
 
-// stop refuses writes from now on. When it returns none is under way.
-func (r *Recorder) stop() {
+// stop refuses writes from now on. When it returns none is under way. Nothing is stopped once ctx has ended, after which end may have been called.
+func (r *Recorder) stop(ctx context.Context) {
 	r.gate.Lock()
 	defer r.gate.Unlock()
-	r.stopped = true
+	r.stopped = r.stopped || ctx.Err() == nil
 }
 
 // end takes writes again and forgets what was recorded.

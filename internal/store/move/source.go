@@ -122,10 +122,10 @@ func (s *Source) step(ctx context.Context, id string, f func(context.Context) er
 	}
 	m.work.Lock()
 	defer m.work.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
+	within, cancel := context.WithCancel(m.ctx) // which has ended before end is called
 	defer cancel()
-	defer context.AfterFunc(m.ctx, cancel)()
-	if err := f(ctx); err != nil {
+	defer context.AfterFunc(ctx, cancel)()
+	if err := f(within); err != nil {
 		m.cancel(fmt.Errorf("send to the other store: %w", err))
 		return err
 	}
@@ -161,11 +161,10 @@ func (s *Source) Stop(id string, most time.Duration) error {
 	if err != nil {
 		return err
 	}
-	s.rec.stop()
+	s.rec.stop(m.ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.now != m || m.ctx.Err() != nil { // it ended meanwhile, and end may have run before stop
-		s.rec.end()
+	if m.ctx.Err() != nil { // end lets writes through again, if it has not done so
 		return ErrOver
 	}
 	if !m.stopped {

@@ -111,12 +111,16 @@ type committer struct {
 	groups int64 // committed by this process, or sent to be
 }
 
-// run carries a group out. A lost connection or a serialization failure makes it start over, for RetryFor; if it was lost while the
-// commit was under way, the writer's row says whether that came about.
+// run carries a group out, in several transactions if it is large.
 func (c *committer) run(group []*request) {
-	if len(group) == 0 {
-		return
+	for len(group) > 0 {
+		group = group[c.runSome(group):]
 	}
+}
+
+// runSome carries the first of a group out, at least one, and returns how many. A lost connection or a serialization failure makes it start over, for RetryFor; if it was lost while the
+// commit was under way, the writer's row says whether that came about.
+func (c *committer) runSome(group []*request) (n int) {
 	give := time.Now().Add(c.s.opts.RetryFor)
 	c.groups++
 	sent := false // a COMMIT may have come about
@@ -125,23 +129,26 @@ func (c *committer) run(group []*request) {
 		if sent {
 			var committed bool
 			if committed, err = c.committed(); committed {
-				c.answer(group, nil)
-				return
+				c.answer(group[:n], nil)
+				return n
 			}
 		}
 		if err == nil {
 			var committing bool
-			committing, err = c.attempt(group)
+			n, committing, err = c.attempt(group)
 			sent = sent || committing && err != nil
 			if err == nil {
-				c.answer(group, nil)
-				return
+				c.answer(group[:n], nil)
+				return n
 			}
 		}
 		c.hangUp()
 		if !retryable(err) || time.Now().After(give) || pause(c.ctx, wait) != nil {
-			c.answer(group, translate("commit", err))
-			return
+			if n == 0 { // not even begun
+				n = len(group)
+			}
+			c.answer(group[:n], translate("commit", err))
+			return n
 		}
 	}
 }
@@ -195,35 +202,37 @@ func (c *committer) hangUp() {
 	}
 }
 
-// attempt runs the functions and commits. committing: the COMMIT was sent.
-func (c *committer) attempt(group []*request) (committing bool, err error) {
+// attempt runs the functions of the first n, up to what one transaction should hold, and commits. committing: the COMMIT was sent.
+func (c *committer) attempt(group []*request) (n int, committing bool, err error) {
 	if err := c.dial(); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	t := &tx{reader: reader{s: c.s, ctx: c.ctx, q: c.conn}, o: newOverlay(), max: c.s.opts.MaxTxBytes}
 	if err := c.begin(t, group); err != nil {
-		return false, err
+		return 0, false, err
 	}
-	for _, r := range group {
+	for n < len(group) && t.o.bytes < maxGroupBytes {
+		r := group[n]
 		r.err = call(t, r.fn)
+		n++
 		if c.conn.Conn().IsClosed() {
-			return false, errConnection
+			return n, false, errConnection
 		}
 	}
 	if len(t.o.ops) == 0 && len(t.o.seqUndo) == 0 {
 		_, err = c.conn.Exec(c.ctx, `ROLLBACK`)
-		return false, err
+		return n, false, err
 	}
 	if err := c.commit(t.o); err != nil {
-		return true, err
+		return n, true, err
 	}
-	c.s.counters.commits.Add(uint64(len(group)))
+	c.s.counters.commits.Add(uint64(n))
 	c.s.counters.syncs.Add(1)
 	c.s.counters.bytes.Add(uint64(t.o.bytes))
-	for space, last := range t.o.seqs {
-		c.s.waiters.wake(space, last)
+	for space := range t.o.moved() { // others were only read
+		c.s.waiters.wake(space, t.o.seqs[space])
 	}
-	return true, nil
+	return n, true, nil
 }
 
 // idleLimit makes the server end the transaction of a node that stands still with the writers' lock: a stopped process, or a link that
@@ -315,12 +324,8 @@ func (c *committer) commit(o *overlay) error {
 	if len(putKeys) > 0 {
 		b.Queue(s.sql.upsert, putKeys, putValues)
 	}
-	changed := map[store.Space]bool{}
-	for _, ch := range o.seqUndo {
-		changed[ch.space] = true
-	}
 	var spaces, lasts []int64
-	for space := range changed {
+	for space := range o.moved() {
 		last := o.seqs[space]
 		if last > 0 {
 			spaces, lasts = append(spaces, int64(space)), append(lasts, int64(last))

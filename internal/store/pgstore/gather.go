@@ -74,6 +74,9 @@ func (s *Store) enqueueView(ctx context.Context, w *wanted) error {
 	case <-ctx.Done():
 		s.running.Done()
 		return ctx.Err()
+	case <-s.closing: // the lock is not held while those before it are served: who is served may want it, too
+		s.running.Done()
+		return store.ErrClosed
 	}
 }
 

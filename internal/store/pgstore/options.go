@@ -9,8 +9,8 @@ import (
 type Options struct {
 	// Schema is the PostgreSQL schema that holds the tables; it is made if missing. "tidegate".
 	Schema string
-	// Connections is how many connections Views may use at once; a View beyond waits. 32. The committer, leases and
-	// the listener have four more.
+	// Connections is how many connections Views may use at once; a View beyond waits. 32, and at least 2, since a check or a backup reads
+	// attachments within a View. The committer, leases and the listener have four more.
 	Connections int
 	// RetryFor is how long a lost connection or a serialization failure is tried again before Update and View answer
 	// Unavailable. 5 s.
@@ -33,6 +33,7 @@ func (o Options) withDefaults() Options {
 	if o.Connections <= 0 {
 		o.Connections = 32
 	}
+	o.Connections = max(o.Connections, 2)
 	if o.RetryFor <= 0 {
 		o.RetryFor = 5 * time.Second
 	}
@@ -56,6 +57,9 @@ const (
 	maxGroupUpdates = 1024
 	maxGroupBytes   = 8 << 20
 )
+
+// maxFetchBytes is up to how many bytes Fetch reads; what is beyond is read when it is asked for.
+const maxFetchBytes = 16 << 20
 
 // Bounds of a page that a scan reads: it begins small, since most scans end early, and doubles.
 const (

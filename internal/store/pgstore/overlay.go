@@ -137,6 +137,15 @@ func (o *overlay) setSeq(space store.Space, seq tidegate.Seq) {
 	o.seqs[space] = seq
 }
 
+// moved are the spaces whose sequences were set.
+func (o *overlay) moved() map[store.Space]struct{} {
+	moved := make(map[store.Space]struct{}, 1)
+	for _, c := range o.seqUndo {
+		moved[c.space] = struct{}{}
+	}
+	return moved
+}
+
 // spaces returns the spaces, from first to before end, whose sequence key lies in a range.
 func spaces(start, end []byte) (first, after int64) {
 	return firstSpace(start), firstSpace(end)

@@ -137,19 +137,44 @@ func (r *reader) Fetch(keys [][]byte) (store.Reader, error) {
 	if len(missing) == 0 {
 		return r, nil
 	}
-	found, err := r.getAll(missing)
+	found, err := r.fetch(missing)
 	if err != nil {
 		return nil, err
-	}
-	for _, k := range missing {
-		if _, there := found[string(k)]; !there {
-			found[string(k)] = nil
-		}
 	}
 	maps.Copy(found, r.fetched)
 	with := *r
 	with.fetched = found
 	return &with, nil
+}
+
+// fetch reads keys up to maxFetchBytes. A nil value: the key is not there; those of which nothing is known are left out.
+func (r *reader) fetch(keys [][]byte) (map[string][]byte, error) {
+	defer r.take()()
+	found := make(map[string][]byte, len(keys))
+	for _, k := range keys {
+		found[string(k)] = nil
+	}
+	rows, err := r.q.Query(r.ctx, r.s.sql.fetch, keys, maxFetchBytes)
+	if err != nil {
+		return nil, translate("read", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k, v []byte
+		var whole bool
+		if err := rows.Scan(&k, &whole, &v); err != nil {
+			return nil, translate("read", err)
+		}
+		switch {
+		case !whole:
+			delete(found, string(k))
+		case v == nil:
+			found[string(k)] = []byte{}
+		default:
+			found[string(k)] = v
+		}
+	}
+	return found, translate("read", rows.Err())
 }
 
 // collectAll is collect, with a nil for each key that is not there.

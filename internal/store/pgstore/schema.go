@@ -16,13 +16,13 @@ const schemaVersion = 2
 
 // statements are the texts of all SQL, with the schema's name in them.
 type statements struct {
-	lock, get, upsert, remove, removeRange       string
-	last, lasts, spaces, setLast, dropSpaces     string
-	wrote, written                               string
-	lease, renew, release                        string
-	scanUp, scanDown                             string
-	notify, begin                                string
-	createSchema, createTables, version, noteVer string
+	lock, get, fetch, upsert, remove, removeRange string
+	last, lasts, spaces, setLast, dropSpaces      string
+	wrote, written                                string
+	lease, renew, release                         string
+	scanUp, scanDown                              string
+	notify, begin                                 string
+	createSchema, createTables, version, noteVer  string
 }
 
 // channel is the LISTEN/NOTIFY channel of a schema. Payloads: "s SPACE SEQUENCE" and "l LEASE NAME".
@@ -34,8 +34,10 @@ func statementsFor(schema string) statements {
 	}
 	return statements{
 		// Who has this row locked is alone in writing, on all nodes, until its transaction has ended and can be seen.
-		lock:        in(`SELECT 1 FROM %s.writer WHERE id = 1 FOR UPDATE`),
-		get:         in(`SELECT k, v FROM %s.kv WHERE k = ANY($1)`),
+		lock: in(`SELECT 1 FROM %s.writer WHERE id = 1 FOR UPDATE`),
+		get:  in(`SELECT k, v FROM %s.kv WHERE k = ANY($1)`),
+		// Values beyond the first so many bytes are left out, and said to be.
+		fetch:       in(`SELECT k, total <= $2, CASE WHEN total <= $2 THEN v END FROM (SELECT k, v, sum(octet_length(v)) OVER (ORDER BY k) AS total FROM %s.kv WHERE k = ANY($1)) AS f`),
 		upsert:      in(`INSERT INTO %s.kv (k, v) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (k) DO UPDATE SET v = excluded.v`),
 		remove:      in(`DELETE FROM %s.kv WHERE k = ANY($1)`),
 		removeRange: in(`DELETE FROM %s.kv WHERE k >= $1 AND k < $2`),
@@ -46,7 +48,9 @@ func statementsFor(schema string) statements {
 		dropSpaces:  in(`DELETE FROM %s.sequences WHERE space >= $1 AND space < $2`),
 		wrote:       in(`INSERT INTO %s.writers (node, groups, at) VALUES ($1, $2, now()) ON CONFLICT (node) DO UPDATE SET groups = excluded.groups, at = now()`),
 		written:     in(`SELECT groups FROM %s.writers WHERE node = $1`),
-		lease: in(`INSERT INTO %s.leases AS l (name, holder, epoch, expires) VALUES ($1, $2, 1, clock_timestamp() + $3::bigint * interval '1 microsecond')
+		// Epochs of a new row begin with the time in microseconds: rows of leases are in no backup, and what was restored from one may be fenced by
+		// epochs that were given out before.
+		lease: in(`INSERT INTO %s.leases AS l (name, holder, epoch, expires) VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, clock_timestamp() + $3::bigint * interval '1 microsecond')
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = l.epoch + 1, expires = excluded.expires
 			WHERE l.holder = '' OR l.expires < clock_timestamp() RETURNING epoch`),
 		renew: in(`UPDATE %s.leases SET expires = clock_timestamp() + $4::bigint * interval '1 microsecond'

@@ -71,7 +71,8 @@ func watchedOf(conn *pgx.Conn) *watched {
 	return w
 }
 
-// atWork asks the server whether a process of it is executing a statement. A server that answers, but not this question, is believed to be.
+// atWork asks the server whether a process of it is executing a statement. A server that answers, but not this question, is believed to be; so is
+// one that does not know the process that asks: what is between gives connections numbers of its own, as a pooler does.
 func atWork(ctx context.Context, cfg *pgx.ConnConfig, pid uint32) bool {
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	var pg *pgconn.PgError
@@ -79,12 +80,13 @@ func atWork(ctx context.Context, cfg *pgx.ConnConfig, pid uint32) bool {
 		return errors.As(err, &pg)
 	}
 	defer conn.Close(ctx)
-	var active bool
-	err = conn.QueryRow(ctx, `SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = $1 AND state NOT LIKE 'idle%'`, int64(pid)).Scan(&active)
+	var active, known bool
+	err = conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE pid = $1 AND state NOT LIKE 'idle%') > 0, count(*) FILTER (WHERE pid = $2) > 0 FROM pg_stat_activity`,
+		int64(pid), int64(conn.PgConn().PID())).Scan(&active, &known)
 	if err != nil {
 		return errors.As(err, &pg)
 	}
-	return active
+	return active || !known
 }
 
 // clock measures how long a read, or a write, takes.
@@ -138,11 +140,20 @@ func (w *watched) Read(p []byte) (int, error) {
 	return w.Conn.Read(p)
 }
 
+// writePart is how much is written at once, so that a large message over a slow link is seen to move.
+const writePart = 64 << 10
+
 // Write implements net.Conn.
-func (w *watched) Write(p []byte) (int, error) {
-	w.outs.begin()
-	defer w.outs.end()
-	return w.Conn.Write(p)
+func (w *watched) Write(p []byte) (n int, err error) {
+	for {
+		part := p[n:min(len(p), n+writePart)]
+		w.outs.begin()
+		m, err := w.Conn.Write(part)
+		w.outs.end()
+		if n += m; err != nil || n == len(p) {
+			return n, err
+		}
+	}
 }
 
 // Close implements net.Conn.

@@ -1,7 +1,9 @@
 package pgstore_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"net"
 	"net/url"
 	"sync"
@@ -19,7 +21,9 @@ type swallower struct {
 	ln     net.Listener
 	target string
 	era    atomic.Int64 // connections of an earlier era are forgotten
-	all    sync.WaitGroup
+	// renumber gives new connections another number (BackendKeyData) than the server does.
+	renumber atomic.Bool
+	all      sync.WaitGroup
 }
 
 func newSwallower(t *testing.T, target string) *swallower {
@@ -42,18 +46,35 @@ func newSwallower(t *testing.T, target string) *swallower {
 			}
 			t.Cleanup(func() { _, _ = c.Close(), out.Close() })
 			era := p.era.Load()
-			p.all.Go(func() { p.pump(out, c, era) })
-			p.all.Go(func() { p.pump(c, out, era) })
+			p.all.Go(func() { p.pump(out, c, era, nil) })
+			p.all.Go(func() { p.pump(c, out, era, p.renumbered()) })
 		}
 	})
 	t.Cleanup(func() { _ = ln.Close() })
 	return p
 }
 
-func (p *swallower) pump(to, from net.Conn, era int64) {
+// renumbered returns what changes the first number that comes by; nil: nothing is to be changed.
+func (p *swallower) renumbered() func([]byte) {
+	if !p.renumber.Load() {
+		return nil
+	}
+	done := false
+	return func(b []byte) {
+		if at := bytes.Index(b, []byte("K\x00\x00\x00\x0c")); at >= 0 && !done {
+			done = true
+			binary.BigEndian.PutUint32(b[at+5:], 1<<30)
+		}
+	}
+}
+
+func (p *swallower) pump(to, from net.Conn, era int64, change func([]byte)) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		if change != nil {
+			change(buf[:n])
+		}
 		if p.era.Load() == era {
 			_, _ = to.Write(buf[:n])
 		}
@@ -115,12 +136,25 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 }
 
-// TestSlowStatementsAreNotSilence: a write that waits longer for the server than the network is believed to be whole is carried out.
+// TestSlowStatementsAreNotSilence: a write that waits longer for the server than the network is believed to be whole is carried out,
+// also where a pooler gives connections other numbers than the server does.
 func TestSlowStatementsAreNotSilence(t *testing.T) {
 	schema := newSchema()
 	s, other := open(t, schema), open(t, schema)
 	defer s.Close()
 	defer other.Close()
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newSwallower(t, u.Host)
+	p.renumber.Store(true)
+	u.Host = p.ln.Addr().String()
+	pooled, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: schema, RetryFor: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pooled.Close()
 	entered, hold := make(chan struct{}), make(chan struct{})
 	var writers sync.WaitGroup
 	writers.Go(func() {
@@ -136,11 +170,13 @@ func TestSlowStatementsAreNotSilence(t *testing.T) {
 	<-entered
 	waiting, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	writers.Go(func() {
-		if err := other.Update(waiting, func(tx store.Tx) error { return tx.Put([]byte("\x00\x00\x00\x01b"), []byte("1")) }); err != nil {
-			t.Error(err)
-		}
-	})
+	for name, node := range map[string]*pgstore.Store{"b": other, "c": pooled} {
+		writers.Go(func() {
+			if err := node.Update(waiting, func(tx store.Tx) error { return tx.Put([]byte("\x00\x00\x00\x01"+name), []byte("1")) }); err != nil {
+				t.Error(name, err)
+			}
+		})
+	}
 	timer := time.NewTimer(8 * time.Second) // less than what the server allows a transaction that stands still, more than two questions
 	defer timer.Stop()
 	<-timer.C
