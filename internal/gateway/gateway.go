@@ -141,11 +141,13 @@ func (g *Gateway) open0(ctx context.Context) error {
 // readDefinitions reads what is stored, brings it together with the config file, and returns what is to be loaded. Nodes do so one
 // after another.
 func (g *Gateway) readDefinitions(ctx context.Context) ([]*definition, error) {
-	turn, err := g.nodes.Lease(ctx, topicDefinitions)
-	if err != nil {
-		return nil, fmt.Errorf("wait for other nodes that start: %w", err)
+	if !g.nodes.Alone() { // a lease is a write, and a disk may be nearly full
+		turn, err := g.nodes.Lease(ctx, topicDefinitions)
+		if err != nil {
+			return nil, fmt.Errorf("wait for other nodes that start: %w", err)
+		}
+		defer turn.Release()
 	}
-	defer turn.Release()
 	for range updateTries {
 		found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
 		if err != nil {

@@ -387,6 +387,13 @@ func (s *stubborn) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return err
 }
 
+func (s *stubborn) Lease(ctx context.Context, name string, ttl time.Duration) (store.Lease, error) {
+	if s.refuses.Load() { // its epoch is a write
+		return nil, errCrashed
+	}
+	return s.Store.Lease(ctx, name, ttl)
+}
+
 func (s *stubborn) View(ctx context.Context, fn func(store.Reader) error) error {
 	if s.blind.Load() {
 		return errCrashed
@@ -499,6 +506,20 @@ func TestStatesAreToldAgain(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestAloneOpensWhatTakesNoWrites: a node that is alone serves from a store that takes no writes now, as with a disk that is nearly full.
+func TestAloneOpensWhatTakesNoWrites(t *testing.T) {
+	e := newEnv(t)
+	st := &stubborn{Store: e.st}
+	e.st = st
+	g := e.open(nil)
+	if err := put(t, create(t, g, "db", `{}`), "doc", `{"a":1}`); err != nil {
+		t.Fatal(err)
+	}
+	e.close(g)
+	st.refuses.Store(true)
+	wantBody(t, get(t, e.open(nil), "db"), "doc", `{"a":1}`)
 }
 
 // TestNodesShareKeys: a node that cannot read what the others encrypt is refused.
