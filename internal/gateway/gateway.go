@@ -56,8 +56,8 @@ type Gateway struct {
 	end        context.CancelCauseFunc
 	background sync.WaitGroup
 
-	dryRuns   atomic.Int32  // under way
-	forgotten chan struct{} // gets a token when a database was taken out of the set: another node may have one of its name
+	dryRuns atomic.Int32  // under way
+	compare chan struct{} // gets a token when the set of databases is to be compared with what is stored
 
 	// Woken when sessions of device sync come and go; urgent: another node waits for it.
 	sessionsChanged, sessionsUrgent chan struct{}
@@ -69,7 +69,9 @@ type Gateway struct {
 	mu      sync.Mutex // guards what follows; taken before Running.mu
 	dbs     map[string]*Running
 	purging map[store.Space]bool // here
-	closed  bool
+	// following are the databases that are brought to what another node has stored; true: once more
+	following map[string]bool
+	closed    bool
 }
 
 // discard is the logger of who gave none.
@@ -105,7 +107,7 @@ func Open(ctx context.Context, opts Options) (*Gateway, error) {
 	if opts.Cluster == nil {
 		opts.Cluster = cluster.Alone(opts.Store, opts.NodeID)
 	}
-	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, forgotten: make(chan struct{}, 1)}
+	g := &Gateway{opts: opts, log: opts.Logger, nodes: opts.Cluster, dbs: map[string]*Running{}, purging: map[store.Space]bool{}, compare: make(chan struct{}, 1), following: map[string]bool{}}
 	g.sessionsChanged, g.sessionsUrgent, g.statesChanged = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	if !g.nodes.Alone() {
 		g.opts.FileDatabases, g.own = splitFile(opts.FileDatabases)

@@ -76,10 +76,7 @@ func (g *Gateway) forget(r *Running) {
 	r.mu.Lock()
 	r.deleted = true
 	r.mu.Unlock()
-	select {
-	case g.forgotten <- struct{}{}:
-	default:
-	}
+	g.compareSoon() // another node may have one of its name
 }
 
 // create defines, stores and loads a reserved database.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/tidegate/tidegate"
@@ -68,24 +67,33 @@ func (g *Gateway) followDefinitions() {
 	defer stop()
 	retry := time.NewTimer(followRetry)
 	defer retry.Stop()
+	slots := make(chan struct{}, loadsAtOnce)
 	for {
 		select {
 		case <-g.ctx.Done():
 			return
 		case <-woken:
-		case <-g.forgotten:
+		case <-g.compare:
 		case <-retry.C:
 		}
 		retry.Stop()
-		if err := g.catchUp(g.ctx); err != nil && g.ctx.Err() == nil {
-			g.log.Error("what other nodes have changed is not in force here yet; it is tried again", "error", err)
+		if err := g.compareDefinitions(g.ctx, slots); err != nil && g.ctx.Err() == nil {
+			g.log.Error("it is not known what other nodes have changed; it is tried again", "error", err)
 			retry.Reset(followRetry)
 		}
 	}
 }
 
-// catchUp compares the databases with what is stored, and puts in force what differs.
-func (g *Gateway) catchUp(ctx context.Context) error {
+// compareSoon has the databases compared with what is stored.
+func (g *Gateway) compareSoon() {
+	select {
+	case g.compare <- struct{}{}:
+	default: // it is due already
+	}
+}
+
+// compareDefinitions compares the databases with what is stored, and has what differs put in force.
+func (g *Gateway) compareDefinitions(ctx context.Context, slots chan struct{}) error {
 	found, err := readStored(ctx, g.opts.Store, g.opts.Secrets)
 	if err != nil {
 		return fmt.Errorf("read definitions: %w", err)
@@ -93,35 +101,61 @@ func (g *Gateway) catchUp(ctx context.Context) error {
 	for _, space := range found.purges {
 		g.startPurge(space)
 	}
-	var errs []error
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, loadsAtOnce)
-	each := func(name string, f func() error) {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if err := f(); err != nil && tidegate.ErrorCode(err) != tidegate.NotFound {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, fmt.Errorf("database %s: %w", name, err))
-			}
-		})
-	}
 	known := map[string]bool{}
 	for _, r := range g.Databases() {
 		known[r.name] = true
 		if current := g.attached(found.definitions, r.definition()); current == nil || !current.sameVersion(r.definition()) || r.isUnfinished() {
-			each(r.name, func() error { return r.follow(ctx) })
+			g.followSoon(r.name, slots, r.follow)
 		}
 	}
 	for _, d := range found.definitions {
 		if g.Persistent() && d.Detached == "" && !known[d.Name] {
-			each(d.Name, func() error { return g.add(ctx, d.Name) })
+			g.followSoon(d.Name, slots, func(ctx context.Context) error { return g.add(ctx, d.Name) })
 		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return nil
+}
+
+// followSoon runs f for a database, in the background: one that is slow to drain holds up no other. Each database has one at a time; when
+// it has ended and more was asked for meanwhile, or it has failed, all is compared again.
+func (g *Gateway) followSoon(name string, slots chan struct{}, f func(context.Context) error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, busy := g.following[name]
+	g.following[name] = busy
+	if busy || g.closed {
+		return
+	}
+	g.background.Go(func() {
+		err := func() error {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			return f(g.ctx)
+		}()
+		if err != nil && tidegate.ErrorCode(err) != tidegate.NotFound && g.ctx.Err() == nil {
+			g.log.Error("what another node has changed is not in force here yet; it is tried again", "database", name, "error", err)
+			_ = wait(g.ctx, followRetry)
+		}
+		g.mu.Lock()
+		again := g.following[name] || err != nil
+		delete(g.following, name)
+		g.mu.Unlock()
+		if again {
+			g.compareSoon()
+		}
+	})
+}
+
+// wait returns after a time, or with ctx's error.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // attached returns, of what is stored, the definition that serves under the name of d; nil if none does. With disable_persistent_config

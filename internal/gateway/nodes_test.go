@@ -141,6 +141,32 @@ func TestNodesFollowDefinitions(t *testing.T) {
 	wantBody(t, serves(t, a, "db", v5), "doc", `{"a":1}`)
 }
 
+// TestNodesDoNotWaitForEachDatabase: one that cannot be changed now holds up no other.
+func TestNodesDoNotWaitForEachDatabase(t *testing.T) {
+	e := newEnv(t)
+	a, b := e.node("a", nil), e.node("b", nil)
+	_, version := create(t, a, "busy", `{}`).Config()
+	unlock, err := serves(t, b, "busy", version).lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := update(t, a, "busy", "", `{"revs_limit":30}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, version = create(t, a, "other", `{}`).Config()
+	serves(t, b, "other", version)
+	last, err := update(t, a, "busy", "", `{"revs_limit":31}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, v := get(t, b, "busy").Config(); v == later || v == last {
+		t.Fatal("the database was not held")
+	}
+	unlock()
+	serves(t, b, "busy", last)
+}
+
 // TestNodesFlush: after a flush nothing can be written to the old data any more, by whoever has not heard of it.
 func TestNodesFlush(t *testing.T) {
 	e := newEnv(t)

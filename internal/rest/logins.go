@@ -123,7 +123,7 @@ func (l *logins) sessionChanged(registry *access.Registry, session sessionKey, e
 		return
 	}
 	go func() { // who calls must not wait for the store
-		if stored, err := registry.SessionStored(context.Background(), session); err == nil && !stored {
+		if stored, err := registry.SessionStored(context.Background(), session); err != nil || !stored { // deny by default
 			l.end(session)
 		}
 	}()
