@@ -32,7 +32,9 @@ func (r *Registry) current(ctx context.Context) error {
 	if 0 <= age && age < believeFor {
 		return nil
 	}
-	if err := r.cfg.Store.View(ctx, r.catchUp); err != nil {
+	// Many may find it out at once: where the store is far away they share a round trip.
+	keys := func() [][]byte { return [][]byte{lastEventRow(r.cfg.Space)} }
+	if err := store.ViewReading(ctx, r.cfg.Store, keys, r.catchUp); err != nil {
 		return fmt.Errorf("look for changed users: %w", err)
 	}
 	return nil

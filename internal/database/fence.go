@@ -38,8 +38,3 @@ func (s fencedStore) guard(fn func(store.Tx) error) func(store.Tx) error {
 func (s fencedStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 	return s.Store.Update(ctx, s.guard(fn))
 }
-
-// UpdateReading implements store.Prefetcher.
-func (s fencedStore) UpdateReading(ctx context.Context, keys [][]byte, fn func(store.Tx) error) error {
-	return store.UpdateReading(ctx, s.Store, func() [][]byte { return keys }, s.guard(fn))
-}

@@ -24,6 +24,7 @@ const (
 // wanted is a View on its way.
 type wanted struct {
 	keys  [][]byte
+	asked time.Time
 	state atomic.Int32 // queued, running or canceled, as of a request
 	ready chan shared  // cap 1
 }
@@ -39,7 +40,7 @@ func (s *Store) ViewReading(ctx context.Context, keys [][]byte, fn func(store.Re
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w := &wanted{keys: keys, ready: make(chan shared, 1)}
+	w := &wanted{keys: keys, asked: time.Now(), ready: make(chan shared, 1)}
 	if err := s.enqueueView(ctx, w); err != nil {
 		return err
 	}
@@ -120,7 +121,12 @@ func (s *Store) serveViews(ctx context.Context, group []*wanted) {
 	for _, w := range group {
 		keys = append(keys, w.keys...)
 	}
-	r, err := s.beginReading(ctx, keys)
+	// Time in the queue counts: while the database is away those at its end do not wait for the tries of all before them.
+	give := group[0].asked.Add(s.opts.RetryFor)
+	if least := time.Now().Add(s.opts.RetryFor / 10); give.Before(least) {
+		give = least
+	}
+	r, err := s.beginReading(ctx, keys, give)
 	if err == nil {
 		r.users.Store(int32(len(group)))
 	}
@@ -129,9 +135,9 @@ func (s *Store) serveViews(ctx context.Context, group []*wanted) {
 	}
 }
 
-// beginReading takes a connection, a snapshot, and reads keys in it: one round trip. A connection that has died meanwhile is replaced.
-func (s *Store) beginReading(ctx context.Context, keys [][]byte) (*reader, error) {
-	give := time.Now().Add(s.opts.RetryFor)
+// beginReading takes a connection, a snapshot, and reads keys in it: one round trip. A connection that has died meanwhile is replaced;
+// no try begins after give.
+func (s *Store) beginReading(ctx context.Context, keys [][]byte, give time.Time) (*reader, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		r, err := s.tryReading(ctx, keys)
 		if err == nil || ctx.Err() != nil || !retryable(err) || time.Now().After(give) {

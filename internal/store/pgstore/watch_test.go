@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidegate/tidegate"
 	"github.com/tidegate/tidegate/internal/store"
 	"github.com/tidegate/tidegate/internal/store/pgstore"
 )
@@ -23,6 +24,8 @@ type swallower struct {
 	era    atomic.Int64 // connections of an earlier era are forgotten
 	// renumber gives new connections another number (BackendKeyData) than the server does.
 	renumber atomic.Bool
+	mu       sync.Mutex
+	conns    []net.Conn
 	all      sync.WaitGroup
 }
 
@@ -45,6 +48,9 @@ func newSwallower(t *testing.T, target string) *swallower {
 				continue
 			}
 			t.Cleanup(func() { _, _ = c.Close(), out.Close() })
+			p.mu.Lock()
+			p.conns = append(p.conns, c, out)
+			p.mu.Unlock()
 			era := p.era.Load()
 			p.all.Go(func() { p.pump(out, c, era, nil) })
 			p.all.Go(func() { p.pump(c, out, era, p.renumbered()) })
@@ -182,4 +188,40 @@ func TestSlowStatementsAreNotSilence(t *testing.T) {
 	<-timer.C
 	close(hold)
 	writers.Wait()
+}
+
+// TestManyViewsWithoutADatabase: however many Views wait while the database is away, each is told so in about the time that one is tried for.
+func TestManyViewsWithoutADatabase(t *testing.T) {
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newSwallower(t, u.Host)
+	u.Host = p.ln.Addr().String()
+	const retry = 2 * time.Second
+	s, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: newSchema(), RetryFor: retry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_ = p.ln.Close()
+	p.mu.Lock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.mu.Unlock()
+	began := time.Now()
+	var views sync.WaitGroup
+	for range 1500 { // six times as many as share the tries of one moment
+		views.Go(func() {
+			err := s.ViewReading(t.Context(), nil, func(store.Reader) error { return nil })
+			if tidegate.ErrorCode(err) != tidegate.Unavailable {
+				t.Error(err)
+			}
+		})
+	}
+	views.Wait()
+	if took := time.Since(began); took > 4*retry {
+		t.Errorf("after %v", took)
+	}
 }
