@@ -36,12 +36,12 @@ head -c 32 /dev/urandom | base64 >"$data/key"
 pids=()
 node() { # number, store ("" is a data directory)
   TIDEGATE_STORE=$2 ./bin/tidegate serve --data "$data/$1" --secrets-key-file "$data/key" --log-level warn \
-    --public "127.0.0.1:${1}4984" --admin "127.0.0.1:${1}4985" --metrics "127.0.0.1:${1}4986" &
+    --public "127.0.0.1:1${1}984" --admin "127.0.0.1:1${1}985" --metrics "127.0.0.1:1${1}986" &
   pids+=($!)
-  up "http://127.0.0.1:${1}4985/_ping"
+  up "http://127.0.0.1:1${1}985/_ping"
 }
 drive() { # --also
-  ./bin/tidegate bench --url http://127.0.0.1:14984 --admin http://127.0.0.1:14985 --pid "$(IFS=,; echo "${pids[*]}")" \
+  ./bin/tidegate bench --url http://127.0.0.1:11984 --admin http://127.0.0.1:11985 --pid "$(IFS=,; echo "${pids[*]}")" \
     --only put,bulk,get,changes,latency --clients 1,8,32,128 --documents 20000 "$@" ${BENCH_FLAGS:-} 2>/dev/null
 }
 stop() {
@@ -61,5 +61,5 @@ drive
 echo "== PostgreSQL, three nodes"
 node 2 "$url"
 node 3 "$url"
-drive --also http://127.0.0.1:24984,http://127.0.0.1:34984
+drive --also http://127.0.0.1:12984,http://127.0.0.1:13984
 stop

@@ -74,15 +74,18 @@ func (s *Store) tryView(ctx context.Context) (*reader, error) {
 	return &reader{s: s, ctx: run, q: conn, conn: conn}, nil
 }
 
-// end gives the connection back; the transaction is ended behind the caller's back (see endView).
-func (r *reader) end() { r.conn.Release() }
-
-// endView ends the transaction of a View before its connection is used again. It is called beside whoever released it, who need not
-// wait for a round trip.
-func endView(conn *pgx.Conn) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return conn.PgConn().TxStatus() == 'I' || conn.PgConn().Exec(ctx, `ROLLBACK`).Close() == nil
+// end gives the connection back, after its transaction was ended: the pool closes one that is in a transaction. The caller does not wait for that
+// round trip.
+func (r *reader) end() {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := r.conn.Conn().PgConn().Exec(ctx, `ROLLBACK`).Close(); err != nil {
+			discard(r.conn)
+			return
+		}
+		r.conn.Release()
+	}()
 }
 
 // discard closes a connection of which nothing is known any more.

@@ -70,7 +70,6 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		s.others.Close()
 		return nil, fmt.Errorf("prepare tables: %w", err)
 	}
-	cfg.AfterRelease = endView
 	if s.views, err = connect(ctx, cfg, opts.Connections); err != nil {
 		s.others.Close()
 		return nil, err
