@@ -380,18 +380,19 @@ func TestFilesDoNotUndoChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.opts.FileDatabases = fileDBs(t, file)
-	if _, err := b.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
+	starts := &Gateway{opts: b.opts, log: b.log, nodes: b.nodes} // b once more, with a file
+	starts.opts.FileDatabases = fileDBs(t, file)
+	if _, err := starts.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
 		t.Errorf("by what was stored before: %v", err)
 	}
-	if _, err := b.readDefinitions(t.Context()); err != nil {
+	if _, err := starts.readDefinitions(t.Context()); err != nil {
 		t.Error(err)
 	}
 	serves(t, b, "db", version)
 	if err := a.Delete(t.Context(), "db", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
+	if _, err := starts.reconcile(t.Context(), found.definitions); !errors.Is(err, errOutdated) {
 		t.Errorf("by what was stored before the deletion: %v", err)
 	}
 }

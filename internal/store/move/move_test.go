@@ -289,6 +289,48 @@ func TestMoveFails(t *testing.T) {
 	}
 }
 
+// TestRecordIsBounded: a move during which more is changed than may be kept account of fails, says why, and the next one works.
+func TestRecordIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.rec.MaxBytes = 10_000
+	run := func(docs int) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		id, over, err := w.source.Begin(ctx)
+		for tidegate.ErrorCode(err) == tidegate.Conflict { // until the move before is cleared away
+			id, over, err = w.source.Begin(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := &remote{s: w.source, id: id, before: func(step string) error {
+			if step != "changes" {
+				return nil
+			}
+			many := docs > 20
+			for ; docs > 0; docs-- {
+				err = errors.Join(err, w.rec.Update(ctx, func(tx store.Tx) error {
+					return tx.Put(store.NewKey(1, store.KindDoc).Name(fmt.Sprint(docs)), []byte("1"))
+				}))
+			}
+			if many {
+				err = errors.Join(err, w.source.Changes(ctx, id, io.Discard))
+			}
+			return err
+		}}
+		target := openMem(t)
+		_, err = move.Run(ctx, from, target, blob.NewInStore(target, nil), move.Options{To: "there", StopAtMost: time.Minute})
+		cancel() // the mover is gone, if the gateway does not end since all is done
+		<-over
+		return err
+	}
+	if err := run(1000); err == nil || !strings.Contains(err.Error(), "more was changed") {
+		t.Errorf("a move with too many changes: %v", err)
+	}
+	if err := run(20); err != nil {
+		t.Errorf("a move with few changes: %v", err)
+	}
+}
+
 // TestMoveConfirmed: a move whose last answer was lost is whole, and is taken for whole when that was confirmed.
 func TestMoveConfirmed(t *testing.T) {
 	w := newWorld(t)

@@ -27,12 +27,26 @@ type Recorder struct {
 	recording bool
 	stopped   bool
 
+	// MaxBytes bounds the keys that are noted between two snapshots. A move during which more is changed fails.
+	MaxBytes int
+
 	mu      sync.Mutex
 	changed archive.Changed
+	bytes   int  // of the keys in changed
+	full    bool // more was changed than may be noted
 }
 
+// maxRecorded is the default of Recorder.MaxBytes: some millions of documents that are written while a snapshot is copied.
+const maxRecorded = 256 << 20
+
+// noteBytes is what a key costs besides its own bytes.
+const noteBytes = 64
+
+// errTooMuch ends a move.
+var errTooMuch = tidegate.Errorf(tidegate.TooLarge, "more was changed while the store was copied than can be kept account of: move at a quieter time, or with the gateway stopped")
+
 // NewRecorder makes a recorder that records nothing yet.
-func NewRecorder(st store.Store) *Recorder { return &Recorder{Store: st} }
+func NewRecorder(st store.Store) *Recorder { return &Recorder{Store: st, MaxBytes: maxRecorded} }
 
 // Update implements store.Store. Unavailable also: ErrStopped.
 func (r *Recorder) Update(ctx context.Context, fn func(store.Tx) error) error {
@@ -58,17 +72,27 @@ func (r *Recorder) Update(ctx context.Context, fn func(store.Tx) error) error {
 func (r *Recorder) note(t *recordingTx) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.full {
+		return
+	}
 	if r.changed.Keys == nil {
 		r.changed.Keys = map[string]struct{}{}
 	}
 	for _, key := range t.keys {
-		r.changed.Keys[key] = struct{}{}
+		if _, noted := r.changed.Keys[key]; !noted {
+			r.changed.Keys[key] = struct{}{}
+			r.bytes += len(key) + noteBytes
+		}
 	}
 	for _, rng := range t.ranges {
 		same := func(o store.Range) bool { return bytes.Equal(o.Start, rng.Start) && bytes.Equal(o.End, rng.End) }
 		if !slices.ContainsFunc(r.changed.Ranges, same) {
 			r.changed.Ranges = append(r.changed.Ranges, rng)
+			r.bytes += len(rng.Start) + len(rng.End) + noteBytes
 		}
+	}
+	if r.bytes > r.MaxBytes {
+		r.full, r.changed, r.bytes = true, archive.Changed{}, 0
 	}
 }
 
@@ -84,9 +108,12 @@ func (r *Recorder) snapshot(ctx context.Context, fn func(store.Reader, archive.C
 	}
 	r.recording = true
 	r.mu.Lock()
-	changed := r.changed
-	r.changed = archive.Changed{}
+	changed, full := r.changed, r.full
+	r.changed, r.bytes = archive.Changed{}, 0
 	r.mu.Unlock()
+	if full {
+		return errTooMuch
+	}
 	return r.View(ctx, func(rd store.Reader) error {
 		open()
 		return fn(rd, changed)
@@ -107,7 +134,7 @@ func (r *Recorder) end() {
 	r.recording, r.stopped = false, false
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changed = archive.Changed{}
+	r.changed, r.bytes, r.full = archive.Changed{}, 0, false
 }
 
 // recordingTx keeps what one run of a transaction changed.

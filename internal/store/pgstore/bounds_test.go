@@ -40,7 +40,7 @@ func TestGroupsAreBounded(t *testing.T) {
 		})
 	}
 	for s.Stats().QueueDepth < large {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	close(hold)
 	work.Wait()

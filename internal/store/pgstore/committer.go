@@ -237,7 +237,7 @@ func (c *committer) attempt(group []*request) (n int, committing bool, err error
 
 // idleLimit makes the server end the transaction of a node that stands still with the writers' lock: a stopped process, or a link that
 // is cut without a word. It then starts over.
-const idleLimit = `SET idle_in_transaction_session_timeout = '5s'`
+const idleLimit = `SET idle_in_transaction_session_timeout = '7s'`
 
 var errConnection = errors.New("the connection was lost")
 

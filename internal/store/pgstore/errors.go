@@ -17,11 +17,12 @@ func unavailable(doing string, err error) error {
 
 // Classes of SQLSTATE (PostgreSQL manual, appendix A).
 const (
-	stateUniqueViolation = "23505"
-	stateDuplicateTable  = "42P07"
-	stateDuplicateSchema = "42P06"
-	stateProgramLimit    = "54000" // an index row is too large: the key is
-	stateDiskFull        = "53100"
+	stateUniqueViolation   = "23505"
+	stateDuplicateTable    = "42P07"
+	stateDuplicateSchema   = "42P06"
+	stateIdleInTransaction = "25P03"
+	stateProgramLimit      = "54000" // an index row is too large: the key is
+	stateDiskFull          = "53100"
 )
 
 // retryable reports whether the same work may succeed if it is done again: the connection was lost, the server is starting or
@@ -34,6 +35,8 @@ func retryable(err error) bool {
 	switch pg.Code[:2] {
 	case "08", "57", "40": // connection, operator intervention (shutdown, crash), transaction rollback
 		return true
+	case "25": // the server ended a transaction that stood still, as one of a process that was stopped
+		return pg.Code == stateIdleInTransaction
 	case "53": // resources: too many connections is worth waiting for, a full disk is not
 		return pg.Code == "53300"
 	}

@@ -180,6 +180,45 @@ func TestServerRestarts(t *testing.T) {
 	}
 }
 
+// TestStandsStill: a process that stands still in a transaction, as one that was stopped, loses the writers' lock to others, and starts over when it goes on.
+func TestStandsStill(t *testing.T) {
+	schema := newSchema()
+	a, b := open(t, schema), open(t, schema)
+	defer a.Close()
+	defer b.Close()
+	key := []byte("\x00\x00\x00\x01a")
+	entered, hold := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 1)
+	var once sync.Once
+	go func() {
+		done <- a.Update(t.Context(), func(tx store.Tx) error {
+			once.Do(func() { close(entered); <-hold })
+			v, err := tx.Get(key)
+			if err != nil {
+				return err
+			}
+			return tx.Put(key, append(append([]byte{}, v...), "a"...))
+		})
+	}()
+	<-entered
+	if err := b.Update(t.Context(), func(tx store.Tx) error { return tx.Put(key, []byte("b")) }); err != nil {
+		t.Errorf("the other node: %v", err)
+	}
+	close(hold)
+	if err := <-done; err != nil {
+		t.Errorf("the one that stood still: %v", err)
+	}
+	err := a.View(t.Context(), func(r store.Reader) error {
+		if v, err := r.Get(key); string(v) != "ba" {
+			return fmt.Errorf("%q, %w", v, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestServerGone: with no server to be reached, Update and View answer Unavailable within their time and lose nothing else.
 func TestServerGone(t *testing.T) {
 	srv, err := pgtest.Start()

@@ -183,7 +183,7 @@ func TestSlowStatementsAreNotSilence(t *testing.T) {
 			}
 		})
 	}
-	timer := time.NewTimer(8 * time.Second) // less than what the server allows a transaction that stands still, more than two questions
+	timer := time.NewTimer(6 * time.Second) // less than what the server allows a transaction that stands still, more than a question takes
 	defer timer.Stop()
 	<-timer.C
 	close(hold)
