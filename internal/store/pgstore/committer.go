@@ -124,6 +124,7 @@ func (c *committer) runSome(group []*request) (n int) {
 	give := time.Now().Add(c.s.opts.RetryFor)
 	c.groups++
 	sent := false // a COMMIT may have come about
+	first := true
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		var err error
 		if sent {
@@ -143,7 +144,9 @@ func (c *committer) runSome(group []*request) (n int) {
 			}
 		}
 		c.hangUp()
-		if !retryable(err) || time.Now().After(give) || pause(c.ctx, wait) != nil {
+		again := first || time.Now().Before(give) // once at least: this process may have stood still for all of that time
+		first = false
+		if !retryable(err) || !again || pause(c.ctx, wait) != nil {
 			if n == 0 { // not even begun
 				n = len(group)
 			}
