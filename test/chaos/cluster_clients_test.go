@@ -271,7 +271,7 @@ func startPouch(t *testing.T, name, remote string) *pouch {
 // say gives the process a command and decodes the line it answers with.
 func (p *pouch) say(command string, out any) error {
 	if _, err := fmt.Fprintln(p.in, command); err != nil {
-		return err
+		return fmt.Errorf("PouchDB ended: %w\n%s", err, p.log)
 	}
 	if !p.out.Scan() {
 		return fmt.Errorf("PouchDB ended: %w\n%s", errors.Join(io.ErrUnexpectedEOF, p.out.Err()), p.log)

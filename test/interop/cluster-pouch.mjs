@@ -7,6 +7,9 @@
 import { createInterface } from 'node:readline'
 import { local, remote } from './pouch.mjs'
 
+// PouchDB leaves some rejections of requests that were cut to nobody; node would end for the first of them.
+process.on('unhandledRejection', err => console.error('left unhandled', String(err), err?.stack))
+
 const [name, url] = process.argv.slice(2)
 const db = local()
 let ending = false
