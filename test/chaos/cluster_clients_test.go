@@ -24,10 +24,13 @@ type scribe struct {
 	rnd    *rand.Rand
 	n      int
 	doubt  map[string]bool // documents of which it does not know
+	// late are, by document, the revisions that unanswered writes began from ("" for none): a node that was stopped with one may carry it
+	// out long after somebody looked.
+	late map[string]map[string]bool
 }
 
 func newScribe(name string, seed uint64, l *ledger, places ...func(string) string) *scribe {
-	return &scribe{name: name, places: places, l: l, rnd: rand.New(rand.NewPCG(seed, uint64(len(name))<<8+uint64(name[len(name)-1]))), doubt: map[string]bool{}}
+	return &scribe{name: name, places: places, l: l, rnd: rand.New(rand.NewPCG(seed, uint64(len(name))<<8+uint64(name[len(name)-1]))), doubt: map[string]bool{}, late: map[string]map[string]bool{}}
 }
 
 // run writes until ctx ends. What an unanswered write came to is found out before the document is written again, and in the end by settle.
@@ -94,20 +97,35 @@ func (s *scribe) remove(id string) error {
 }
 
 // write makes one write. Nobody else writes these documents, so a conflict is one with what was acknowledged: a write that is lost, or not
-// seen by the node.
+// seen by the node; unless an unanswered write that began from the same revision came about late.
 func (s *scribe) write(method, url, id string, doc any, deleted bool) error {
 	var ans struct{ Rev string }
 	status, err := ask(method, url, doc, &ans)
 	switch {
 	case err != nil:
 		s.doubt[id] = true
+		if s.late[id] == nil {
+			s.late[id] = map[string]bool{}
+		}
+		s.late[id][s.base(id)] = true
 		return err
+	case status == http.StatusConflict && s.late[id][s.base(id)]:
+		s.doubt[id] = true
+		return nil
 	case status >= 300:
 		a, _ := s.l.get(id)
 		return fmt.Errorf("%w: %s %s: status %d; acknowledged is %+v", errLost, method, url, status, a)
 	}
 	s.l.note(id, ans.Rev, deleted)
 	return nil
+}
+
+// base is the revision that a write of a document begins from; "" if there is none.
+func (s *scribe) base(id string) string {
+	if a, ok := s.l.get(id); ok && !a.deleted {
+		return a.rev
+	}
+	return ""
 }
 
 func (s *scribe) bulk() error {
@@ -163,6 +181,11 @@ func (s *scribe) find(id string) error {
 
 // settle finds out about everything that is in doubt.
 func (s *scribe) settle() error {
+	for id, bases := range s.late {
+		if bases[s.base(id)] {
+			s.doubt[id] = true
+		}
+	}
 	for id := range s.doubt {
 		if err := s.find(id); err != nil {
 			return err
