@@ -41,14 +41,19 @@ func (c *Cluster) Lead(ctx context.Context, name string, f func(ctx context.Cont
 		if !errors.Is(err, store.ErrLeaseLost) {
 			c.log.Warn("what one node does for all has ended and is tried again", "lease", name, "error", err)
 		}
-		timer := time.NewTimer(leadRetry)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		pause(ctx, leadRetry)
 	}
 	return ctx.Err()
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // under runs f under a lease and releases it. The error of an f that ended since the lease was lost is store.ErrLeaseLost.

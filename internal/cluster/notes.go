@@ -97,12 +97,7 @@ func (c *Cluster) passNotes(ctx context.Context) {
 		if tidegate.ErrorCode(err) != tidegate.Unavailable {
 			c.log.Error("notes of other nodes cannot be read", "error", err)
 		}
-		timer := time.NewTimer(notesRetry)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		pause(ctx, notesRetry)
 	}
 }
 

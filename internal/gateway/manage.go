@@ -434,16 +434,9 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 	}
 	defer unlock()
 	ctx = context.WithoutCancel(ctx)
-	if run := r.currentRun(); run != nil {
-		run.stop()
-		<-run.done
-	}
-	release := r.deviceSync.hold()
-	if r.State() == Online {
-		if err := r.stop(ctx, errGoingOffline); err != nil {
-			release()
-			return err
-		}
+	release, err := r.shut(ctx)
+	if err != nil {
+		return err
 	}
 	if err := r.discard(ctx, purge); err != nil {
 		release()
@@ -454,7 +447,28 @@ func (g *Gateway) Delete(ctx context.Context, name string, purge bool) error {
 	return nil
 }
 
-// discard stores that a database is deleted. r.op is held.
+// endResync ends the resync that runs here, if one does.
+func (r *Running) endResync() {
+	if run := r.currentRun(); run != nil {
+		run.stop()
+		<-run.done
+	}
+}
+
+// shut ends what works on a database that is to be deleted. release lets its device sync go on. r.op is held.
+func (r *Running) shut(ctx context.Context) (release func(), err error) {
+	r.endResync()
+	release = r.deviceSync.hold()
+	if r.State() == Online {
+		if err := r.stop(ctx, errGoingOffline); err != nil {
+			release()
+			return nil, err
+		}
+	}
+	return release, nil
+}
+
+// discard stores that a database is deleted, which is shut. r.op is held.
 func (r *Running) discard(ctx context.Context, purge bool) (err error) {
 	for range updateTries {
 		old := r.definition()
@@ -468,9 +482,14 @@ func (r *Running) discard(ctx context.Context, purge bool) (err error) {
 		if !errors.Is(err, errOutdated) {
 			return err
 		}
-		if err := r.catchUp(ctx); err != nil {
+		d, err := r.g.current(ctx, old) // it is not put in force: that would open the database again
+		if err != nil {
 			return err
 		}
+		if d == nil {
+			return notFound(r.name)
+		}
+		r.adopt(d)
 	}
 	return errContended
 }

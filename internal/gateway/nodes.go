@@ -134,7 +134,7 @@ func (g *Gateway) followSoon(name string, slots chan struct{}, f func(context.Co
 		}()
 		if err != nil && tidegate.ErrorCode(err) != tidegate.NotFound && g.ctx.Err() == nil {
 			g.log.Error("what another node has changed is not in force here yet; it is tried again", "database", name, "error", err)
-			_ = wait(g.ctx, followRetry)
+			pause(g.ctx, followRetry)
 		}
 		g.mu.Lock()
 		again := g.following[name] || err != nil
@@ -144,18 +144,6 @@ func (g *Gateway) followSoon(name string, slots chan struct{}, f func(context.Co
 			g.compareSoon()
 		}
 	})
-}
-
-// wait returns after a time, or with ctx's error.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // attached returns, of what is stored, the definition that serves under the name of d; nil if none does. With disable_persistent_config
@@ -304,10 +292,7 @@ func (r *Running) putInForce(ctx context.Context, old, d *definition) error {
 
 // moveTo goes on with other data: the database was flushed, or deleted and made anew. r.op is held.
 func (r *Running) moveTo(ctx context.Context, d *definition) error {
-	if run := r.currentRun(); run != nil {
-		run.stop()
-		<-run.done
-	}
+	r.endResync()
 	row, _, err := readRow(ctx, r.g.opts.Store, d)
 	if err != nil {
 		return err
@@ -335,16 +320,8 @@ func (r *Running) moveTo(ctx context.Context, d *definition) error {
 
 // drop closes a database that another node has deleted. r.op is held.
 func (r *Running) drop(ctx context.Context) error {
-	if run := r.currentRun(); run != nil {
-		run.stop()
-		<-run.done
-	}
-	release := r.deviceSync.hold()
-	if r.State() == Online {
-		if err := r.stop(ctx, errGoingOffline); err != nil {
-			release()
-			return err
-		}
+	if _, err := r.shut(ctx); err != nil {
+		return err
 	}
 	r.g.forget(r)
 	r.g.log.Info("database deleted by another node", "database", r.name)

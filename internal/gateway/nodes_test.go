@@ -167,6 +167,27 @@ func TestNodesDoNotWaitForEachDatabase(t *testing.T) {
 	serves(t, b, "busy", last)
 }
 
+// TestNodesDeleteWhatWasChanged: a node that deletes a database by an outdated definition has it closed in the end.
+func TestNodesDeleteWhatWasChanged(t *testing.T) {
+	e := newEnv(t)
+	a, b := e.node("a", nil), e.node("b", nil)
+	_, version := create(t, a, "db", `{}`).Config()
+	rb := serves(t, b, "db", version)
+	old := rb.definition()
+	version, err := update(t, a, "db", "", `{"revs_limit":30}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serves(t, b, "db", version)
+	rb.adopt(old)
+	if err := b.Delete(t.Context(), "db", false); err != nil {
+		t.Fatal(err)
+	}
+	if rb.State() != Offline || rb.DB() != nil {
+		t.Errorf("the deleted database is %s", rb.State())
+	}
+}
+
 // TestNodesFlush: after a flush nothing can be written to the old data any more, by whoever has not heard of it.
 func TestNodesFlush(t *testing.T) {
 	e := newEnv(t)

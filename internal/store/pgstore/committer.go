@@ -277,12 +277,8 @@ func (c *committer) begin(t *tx, group []*request) error {
 	for _, space := range spaces {
 		t.o.seqs[store.Space(space)] = 0
 	}
-	var space, last int64
-	if _, err := pgx.ForEachRow(rows, []any{&space, &last}, func() error {
-		t.o.seqs[store.Space(space)] = tidegate.Seq(last)
-		return nil
-	}); err != nil {
-		return translate("read sequences", err)
+	if err := collectSequences(rows, t.o.seqs); err != nil {
+		return err
 	}
 	return res.Close()
 }

@@ -126,7 +126,7 @@ func (s *Store) serveViews(ctx context.Context, group []*wanted) {
 	if least := time.Now().Add(s.opts.RetryFor / 10); give.Before(least) {
 		give = least
 	}
-	r, err := s.beginReading(ctx, keys, give)
+	r, err := s.begin(ctx, give, func() (*reader, error) { return s.tryReading(ctx, keys) })
 	if err == nil {
 		r.users.Store(int32(len(group)))
 	}
@@ -135,20 +135,7 @@ func (s *Store) serveViews(ctx context.Context, group []*wanted) {
 	}
 }
 
-// beginReading takes a connection, a snapshot, and reads keys in it: one round trip. A connection that has died meanwhile is replaced;
-// no try begins after give.
-func (s *Store) beginReading(ctx context.Context, keys [][]byte, give time.Time) (*reader, error) {
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		r, err := s.tryReading(ctx, keys)
-		if err == nil || ctx.Err() != nil || !retryable(err) || time.Now().After(give) {
-			return r, translate("read", err)
-		}
-		if err := pause(ctx, wait); err != nil {
-			return nil, err
-		}
-	}
-}
-
+// tryReading takes a connection, a snapshot, and reads keys in it: one round trip.
 func (s *Store) tryReading(ctx context.Context, keys [][]byte) (*reader, error) {
 	conn, err := s.views.Acquire(ctx)
 	if err != nil {

@@ -76,10 +76,15 @@ func (r *reader) lastSequences(spaces []int64) (map[store.Space]tidegate.Seq, er
 		return nil, translate("read sequences", err)
 	}
 	last := make(map[store.Space]tidegate.Seq, len(spaces))
+	return last, collectSequences(rows, last)
+}
+
+// collectSequences reads rows of a space and its last sequence.
+func collectSequences(rows pgx.Rows, into map[store.Space]tidegate.Seq) error {
 	var space, seq int64
-	_, err = pgx.ForEachRow(rows, []any{&space, &seq}, func() error {
-		last[store.Space(space)] = tidegate.Seq(seq)
+	_, err := pgx.ForEachRow(rows, []any{&space, &seq}, func() error {
+		into[store.Space(space)] = tidegate.Seq(seq)
 		return nil
 	})
-	return last, translate("read sequences", err)
+	return translate("read sequences", err)
 }

@@ -47,9 +47,13 @@ func (r *reader) take() (done func()) {
 // beginView takes a connection and a snapshot. It is taken now, not by the first read, so that what a View sees does not depend on
 // when it looks. A connection that has died meanwhile is replaced.
 func (s *Store) beginView(ctx context.Context) (*reader, error) {
-	give := time.Now().Add(s.opts.RetryFor)
+	return s.begin(ctx, time.Now().Add(s.opts.RetryFor), func() (*reader, error) { return s.tryView(ctx) })
+}
+
+// begin tries to begin a View until that succeeds; no try begins after give.
+func (s *Store) begin(ctx context.Context, give time.Time, try func() (*reader, error)) (*reader, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		r, err := s.tryView(ctx)
+		r, err := try()
 		if err == nil || ctx.Err() != nil || !retryable(err) || time.Now().After(give) {
 			return r, translate("read", err)
 		}
