@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/store/pgstore/pgtest"
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // TestBackupRestoreMove takes a backup of a gateway that is written to, restores it into another directory and into PostgreSQL, and moves it
@@ -102,7 +103,7 @@ func tidegate(t *testing.T, args ...string) string {
 
 func command(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,10 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -125,36 +123,18 @@ var errUnknown = errors.New("no answer")
 
 // ask makes one request. status is below 500; anything else, or no answer, is errUnknown.
 func ask(method, url string, body, out any) (int, error) {
-	var r io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return 0, err
-		}
-		r = bytes.NewReader(b)
-	}
-	req, err := http.NewRequest(method, url, r)
-	if err != nil {
+	status, b, err := exchange(impatient, method, url, body)
+	switch {
+	case errors.Is(err, errRequest):
 		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	res, err := impatient.Do(req)
-	if err != nil {
+	case err != nil:
 		return 0, fmt.Errorf("%w: %w", errUnknown, err)
+	case status >= 500:
+		return status, fmt.Errorf("%w: status %d, %.200s", errUnknown, status, b)
+	case out != nil && status < 300:
+		return status, json.Unmarshal(b, out)
 	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errUnknown, err)
-	}
-	if res.StatusCode >= 500 {
-		return res.StatusCode, fmt.Errorf("%w: status %d, %.200s", errUnknown, res.StatusCode, b)
-	}
-	if out != nil && res.StatusCode < 300 {
-		return res.StatusCode, json.Unmarshal(b, out)
-	}
-	return res.StatusCode, nil
+	return status, nil
 }
 
 // healthy is nil if the node answers and takes writes.

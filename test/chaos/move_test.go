@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate/internal/store/pgstore/pgtest"
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 // TestMoveWhileServing moves a gateway that is written to into PostgreSQL: every acknowledged write is there, the old process ends and its data
@@ -82,7 +83,7 @@ func TestMoveWhileServing(t *testing.T) {
 // killMovers has movers begin and be killed at several points. Their way to the database is slow, so that they do not come to their end before.
 func killMovers(t *testing.T, p *process, server *pgtest.Server) {
 	t.Helper()
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,35 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/tidegate/tidegate/internal/testkit"
 )
-
-// binary builds tidegate once for all tests of the package, as a user would: without the race detector.
-var binary = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv("TIDEGATE_BIN"); bin != "" {
-		return bin, nil
-	}
-	dir, err := os.MkdirTemp("", "tidegate-chaos-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "tidegate")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/tidegate/tidegate/cmd/tidegate").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
 
 // process is one life of a gateway on a data directory.
 type process struct {
@@ -56,7 +38,7 @@ func start(t *testing.T, data string, args ...string) *process {
 
 // launch runs the gateway on two addresses and returns once it listens. Its log is added to log.
 func launch(data, public, admin string, log *lockedBuffer, args ...string) (*process, error) {
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +95,7 @@ func (p *process) stop() int {
 // fsck checks a store with the real command. args say which.
 func fsck(t *testing.T, args ...string) {
 	t.Helper()
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,33 +106,39 @@ func fsck(t *testing.T, args ...string) {
 
 // call makes one request with a JSON body (nil: none) and decodes the JSON answer into out (nil: dropped).
 func call(method, url string, body, out any) (int, error) {
+	status, b, err := exchange(http.DefaultClient, method, url, body)
+	if err == nil && out != nil && status < 300 {
+		err = json.Unmarshal(b, out)
+	}
+	return status, err
+}
+
+// errRequest: the test made a request that cannot be sent.
+var errRequest = errors.New("this is no request")
+
+// exchange makes one request with a JSON body (nil: none). status is 0 if nothing was answered.
+func exchange(client *http.Client, method, url string, body any) (status int, answer []byte, err error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return 0, err
+			return 0, nil, fmt.Errorf("%w: %w", errRequest, err)
 		}
 		r = bytes.NewReader(b)
 	}
 	req, err := http.NewRequest(method, url, r)
 	if err != nil {
-		return 0, err
+		return 0, nil, fmt.Errorf("%w: %w", errRequest, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return res.StatusCode, err
-	}
-	if out != nil && res.StatusCode < 300 {
-		return res.StatusCode, json.Unmarshal(b, out)
-	}
-	return res.StatusCode, nil
+	answer, err = io.ReadAll(res.Body)
+	return res.StatusCode, answer, err
 }
 
 type lockedBuffer struct {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,23 +20,6 @@ import (
 
 	"github.com/tidegate/tidegate/internal/testkit"
 )
-
-// binary builds tidegate once for all tests of the package, as a user would: without the race detector.
-var binary = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv("TIDEGATE_BIN"); bin != "" {
-		return bin, nil
-	}
-	dir, err := os.MkdirTemp("", "tidegate-clustersync-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "tidegate")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/tidegate/tidegate/cmd/tidegate").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
 
 // process is a program of ours, with the end of its log.
 type process struct {
@@ -49,7 +31,7 @@ type process struct {
 // run starts tidegate with these arguments and calls line with each line it prints.
 func run(t testing.TB, line func([]byte), args ...string) *process {
 	t.Helper()
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,31 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/tidegate/tidegate/internal/testkit"
 )
-
-// binary builds this version once.
-var binary = sync.OnceValues(func() (string, error) {
-	if bin := os.Getenv("TIDEGATE_BIN"); bin != "" {
-		return bin, nil
-	}
-	dir, err := os.MkdirTemp("", "tidegate-upgrade-")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "tidegate")
-	if out, err := exec.Command("go", "build", "-o", bin, "github.com/tidegate/tidegate/cmd/tidegate").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
 
 // gateway is a process of some version.
 type gateway struct {

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/tidegate/tidegate/internal/store/pgstore/pgtest"
+	"github.com/tidegate/tidegate/internal/testkit"
 )
 
 var (
@@ -44,7 +45,7 @@ func TestUpgrade(t *testing.T) {
 
 // TestRecipe makes a fixture: by default with this version, of either store, and opens it. -make and -with make one of an earlier version.
 func TestRecipe(t *testing.T) {
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func startPostgres(t *testing.T) *pgtest.Server {
 // upgrade opens an unpacked fixture with this version and looks at everything.
 func upgrade(t *testing.T, dir string) {
 	t.Helper()
-	bin, err := binary()
+	bin, err := testkit.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
