@@ -158,7 +158,7 @@ func (c *Cluster) Alive(id string) bool {
 	return false
 }
 
-// Run keeps this node alive for the others, notices who comes and goes, and passes notes on, until ctx ends, or with ErrReplaced.
+// Run keeps this node alive for the others, notices who comes and goes, and passes notes on, until ctx ends, or this node must (Ended).
 // While the store cannot be reached it goes on trying.
 func (c *Cluster) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -178,13 +178,20 @@ func (c *Cluster) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-ticker.C:
 		}
-		if err := c.tick(ctx); errors.Is(err, ErrReplaced) {
-			c.log.Error("this node ends: two nodes must not have the same data directory", "node", c.self.ID, "error", err)
+		if err := c.tick(ctx); Ended(err) {
+			why := "this node ends: two nodes must not have the same data directory"
+			if errors.Is(err, store.ErrFenced) {
+				why = "this node ends: a process that must have the store alone had it while this one stood still"
+			}
+			c.log.Error(why, "node", c.self.ID, "error", err)
 			cancel()
 			return err
 		}
 	}
 }
+
+// Ended reports whether an error of Run says that this node must end: another has its id (ErrReplaced), or it can write no more (store.ErrFenced).
+func Ended(err error) bool { return errors.Is(err, ErrReplaced) || errors.Is(err, store.ErrFenced) }
 
 // tick is one heartbeat.
 func (c *Cluster) tick(ctx context.Context) error {
@@ -192,7 +199,7 @@ func (c *Cluster) tick(ctx context.Context) error {
 	if err == nil {
 		err = c.look(ctx, time.Now())
 	}
-	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrReplaced) {
+	if err != nil && ctx.Err() == nil && !Ended(err) {
 		c.log.Warn("the heartbeat of this node was not written", "error", err)
 	}
 	return err

@@ -90,7 +90,7 @@ func enter(ctx context.Context, st store.Store, ttl time.Duration) (store.Lease,
 const exclusivePoll = 500 * time.Millisecond
 
 // Exclusive waits until no node serves from the store, and keeps others out until the lease is released. It waits as long as a dead
-// node's heartbeat counts. Unavailable: a node is alive.
+// node's heartbeat counts; one that only stood still writes nothing more when it goes on, and ends. Unavailable: a node is alive.
 func Exclusive(ctx context.Context, st store.Store) (store.Lease, error) {
 	door, err := enter(ctx, st, DefaultDeadAfter)
 	if err != nil {
@@ -99,6 +99,12 @@ func Exclusive(ctx context.Context, st store.Store) (store.Lease, error) {
 	if err := awaitNobody(ctx, st); err != nil {
 		door.Release()
 		return nil, err
+	}
+	if f, ok := st.(store.Fencer); ok {
+		if err := f.Fence(ctx); err != nil {
+			door.Release()
+			return nil, err
+		}
 	}
 	return door, nil
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,10 +15,10 @@ import (
 // Cluster is what this node knows of the others.
 func (g *Gateway) Cluster() *cluster.Cluster { return g.nodes }
 
-// runCluster keeps this node in the cluster until the gateway closes. A node whose id another process has taken ends: what the two
-// say would be taken for each other's.
+// runCluster keeps this node in the cluster until the gateway closes. A node whose id another process has taken ends, since what the two
+// say would be taken for each other's, and one that can write no more.
 func (g *Gateway) runCluster() {
-	if err := g.nodes.Run(g.ctx); errors.Is(err, cluster.ErrReplaced) {
+	if err := g.nodes.Run(g.ctx); cluster.Ended(err) {
 		g.end(err)
 	}
 }

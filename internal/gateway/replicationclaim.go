@@ -21,8 +21,9 @@ import (
 
 // ReplicationRun is a run of a replication on a node.
 type ReplicationRun struct {
-	Epoch   uint64    `json:"epoch"`
-	Node    string    `json:"node"`
+	Epoch uint64 `json:"epoch"`
+	Node  string `json:"node"`
+	// Started is when the node had got the replication's lease.
 	Started time.Time `json:"started"`
 	// Ended is when the node gave the replication up; zero: it has not, or could not say so.
 	Ended time.Time `json:"ended,omitzero"`
@@ -79,8 +80,8 @@ func (p *replication) claimCheck() func(store.Reader) error {
 	return p.claimed.check
 }
 
-// take makes the claim of a run whose lease is held. NotFound: the replication was deleted meanwhile. errMoved: somebody has a later lease.
-func (p *replication) take(ctx context.Context, lease store.Lease) (*runClaim, error) {
+// take makes the claim of a run whose lease is held, and was got at a time. NotFound: the replication was deleted meanwhile. errMoved: somebody has a later lease.
+func (p *replication) take(ctx context.Context, lease store.Lease, got time.Time) (*runClaim, error) {
 	g, space := p.m.r.g, p.m.space()
 	c := &runClaim{lease: lease, key: claimKey(space, p.id), value: binary.BigEndian.AppendUint64(nil, lease.Epoch())}
 	err := g.opts.Store.View(ctx, func(r store.Reader) (err error) {
@@ -90,7 +91,7 @@ func (p *replication) take(ctx context.Context, lease store.Lease) (*runClaim, e
 	if err != nil {
 		return nil, err
 	}
-	c.runs = append(c.runs, ReplicationRun{Epoch: lease.Epoch(), Node: g.NodeID(), Started: g.opts.Now().UTC().Truncate(time.Millisecond)})
+	c.runs = append(c.runs, ReplicationRun{Epoch: lease.Epoch(), Node: g.NodeID(), Started: got.UTC().Truncate(time.Millisecond)})
 	if over := len(c.runs) - maxRuns; over > 0 {
 		c.runs = c.runs[over:]
 	}
@@ -151,7 +152,7 @@ func (p *replication) underClaim(ctx context.Context, run *replicationRun, f fun
 	lease, err := p.m.r.g.nodes.Lease(ctx, p.leaseName())
 	if err == nil {
 		defer lease.Release()
-		err = p.enter(ctx, run, lease)
+		err = p.enter(ctx, run, lease, p.m.r.g.opts.Now())
 	}
 	if err != nil {
 		p.mu.Lock()
@@ -178,14 +179,14 @@ func (p *replication) underClaim(ctx context.Context, run *replicationRun, f fun
 
 // enter claims the replication for a run and takes over where the last run has come to. A run, other than a reset, is only entered while this node is
 // the one that is to run it.
-func (p *replication) enter(ctx context.Context, run *replicationRun, lease store.Lease) error {
+func (p *replication) enter(ctx context.Context, run *replicationRun, lease store.Lease, got time.Time) error {
 	if err := p.m.refresh(ctx); err != nil {
 		return err
 	}
 	if !run.resets && !p.due() {
 		return errMoved
 	}
-	c, err := p.take(ctx, lease)
+	c, err := p.take(ctx, lease, got)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/config"
 	"github.com/tidegate/tidegate/internal/job"
 	"github.com/tidegate/tidegate/internal/store"
 )
@@ -220,22 +221,24 @@ func (m *Replications) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read replications: %w", err)
 	}
-	err = m.takeOver(found)
+	m.takeOver(found)
 	m.mu.Lock()
 	m.planned = plan
 	close(m.refreshed)
 	m.refreshed = make(chan struct{})
 	m.mu.Unlock()
-	return err
+	return nil
 }
 
-// takeOver makes the set of replications what was found. m.writing is held.
-func (m *Replications) takeOver(found map[string]rows) error {
+// takeOver makes the set of replications what was found. One that does not make sense, perhaps because a newer version wrote it, stays as it is here, and
+// the others do not wait for it. m.writing is held.
+func (m *Replications) takeOver(found map[string]rows) {
 	for _, p := range m.list() {
 		if found[p.id].definition == nil {
 			p.vanished()
 		}
 	}
+	unread := map[string]string{}
 	for id, r := range found {
 		if r.definition == nil {
 			continue // a status that a deletion left behind
@@ -244,14 +247,13 @@ func (m *Replications) takeOver(found map[string]rows) error {
 		if err == nil && p.has(r) {
 			continue
 		}
-		s := storedReplication{id: id}
-		if s.def, err = decodeReplication(r.definition, m.r.g.opts.Secrets); err != nil {
-			return err
-		}
-		if r.progress != nil {
-			if err := json.Unmarshal(r.progress, &s.progress); err != nil {
-				return tidegate.Errorf(tidegate.Corrupt, "the stored status of a replication does not make sense: %w", err)
+		s, err := r.decode(id, m.r.g.opts.Secrets)
+		if err != nil {
+			unread[id] = err.Error()
+			if m.unread[id] != unread[id] {
+				m.r.g.log.Error("a replication cannot be read and stays as it is on this node", "database", m.r.name, "replication", id, "error", err)
 			}
+			continue
 		}
 		if p == nil {
 			p = m.newReplication(s)
@@ -263,7 +265,21 @@ func (m *Replications) takeOver(found map[string]rows) error {
 		p.def, p.stored, p.rows = s.def, s.progress, r
 		p.mu.Unlock()
 	}
-	return nil
+	m.unread = unread
+}
+
+// decode makes sense of the rows of a replication.
+func (r rows) decode(id string, keys *config.Keyring) (s storedReplication, err error) {
+	s.id = id
+	if s.def, err = decodeReplication(r.definition, keys); err != nil {
+		return s, err
+	}
+	if r.progress != nil {
+		if err := json.Unmarshal(r.progress, &s.progress); err != nil {
+			return s, tidegate.Errorf(tidegate.Corrupt, "the stored status of a replication does not make sense: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // has reports whether the rows are those that were taken over last.

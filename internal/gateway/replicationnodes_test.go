@@ -1,15 +1,19 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/cluster"
 	"github.com/tidegate/tidegate/internal/job"
 	"github.com/tidegate/tidegate/internal/store"
+	"github.com/tidegate/tidegate/internal/store/pgstore"
 	"github.com/tidegate/tidegate/internal/store/pgstore/pgtest"
 )
 
@@ -41,6 +45,7 @@ func TestReplicationsOnNodes(t *testing.T) {
 		"Example1": exampleHomogenous, "Example2": exampleNotReplicating, "Example3": exampleHeterogenous,
 		"Example4": exampleAddingNodes, "Example5": exampleFailingNode,
 		"Anywhere": askAnywhere, "Adhoc": adhocAnywhere, "Fenced": fenced, "Returns": nodeReturns, "Config": configFollowed,
+		"Unreadable": othersGoOn, "Frozen": frozen,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newNodesEnv(t, server)) })
 	}
@@ -303,6 +308,70 @@ type laterLease struct {
 
 func (l laterLease) Epoch() uint64 { return l.epoch }
 
+// A node that stood still while a process had the store alone writes nothing more when it goes on, and ends.
+func frozen(t *testing.T, e *nodesEnv) {
+	n := e.start("node1", replicationsFile("", "r"))
+	e.settled("before", "r", "node1")
+	tool, err := pgstore.Open(t.Context(), e.server.URL(), pgstore.Options{Schema: e.schema, Connections: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tool.Close()
+	if _, err := cluster.Exclusive(t.Context(), tool); tidegate.ErrorCode(err) != tidegate.Unavailable {
+		t.Fatalf("the store alone beside a node: %v", err)
+	}
+	e.fail(n)
+	alone, err := cluster.Exclusive(t.Context(), tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone.Release()
+	n.link.set(false)
+	await(t, n.g.ctx.Done(), "the end of the node")
+	if err := context.Cause(n.g.ctx); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("it ended with %v", err)
+	}
+	err = n.st.Update(t.Context(), func(tx store.Tx) error { return tx.Put(store.NewKey(0, store.KindMeta).Name("late"), nil) })
+	if !errors.Is(err, store.ErrFenced) {
+		t.Errorf("a write after that: %v", err)
+	}
+	e.start("node2", replicationsFile("", "r"))
+	e.settled("after", "r", "node2")
+}
+
+// A definition that a node cannot read, of a newer version say, holds up that replication alone, and is told once.
+func othersGoOn(t *testing.T, e *nodesEnv) {
+	file := replicationsFile("", "r1", "r2")
+	first, second := e.start("node1", file), e.start("node2", file)
+	e.settled("before", "r1", "node1", "node2")
+	space := first.running(t).Replications().space()
+	err := first.st.Update(t.Context(), func(tx store.Tx) error {
+		if err := tx.Put(replicationKey(space, "r1"), []byte(`{"format":99}`)); err != nil {
+			return err
+		}
+		return first.g.nodes.Note(tx, replicationTopic(space))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const told = "a replication cannot be read and stays as it is on this node"
+	for _, n := range e.nodes {
+		e.until("it is told on "+n.id, patience, func() bool { return n.logs.has(told) })
+	}
+	e.act(second, "r2", job.Stop, job.Stopping, job.Stopped)
+	e.act(first, "r2", job.Start, job.Starting, job.Running)
+	for _, n := range e.nodes {
+		n.logs.mu.Lock()
+		if times := strings.Count(strings.Join(n.logs.lines, "\n"), told); times != 1 {
+			t.Errorf("%s told it %d times", n.id, times)
+		}
+		n.logs.mu.Unlock()
+		if s, err := n.running(t).Replications().Status("r1"); err != nil || !s.Wanted {
+			t.Errorf("r1 on %s: %+v, %v", n.id, s, err)
+		}
+	}
+}
+
 // What a node writes that has been held up, while another one has claimed what it runs, is refused.
 func fenced(t *testing.T, e *nodesEnv) {
 	n := e.start("node1", replicationsFile("", "r"))
@@ -321,10 +390,10 @@ func fenced(t *testing.T, e *nodesEnv) {
 	if _, err := db.Admin(0).PutLocalIf(t.Context(), "checkpoint/x", "", []byte(`{"last_sequence":"1"}`), claim.Check); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.take(t.Context(), laterLease{epoch: claim.Epoch}); !errors.Is(err, errMoved) {
+	if _, err := p.take(t.Context(), laterLease{epoch: claim.Epoch}, time.Now()); !errors.Is(err, errMoved) {
 		t.Errorf("an epoch is claimed twice: %v", err)
 	}
-	if _, err := p.take(t.Context(), laterLease{epoch: claim.Epoch + 1}); err != nil {
+	if _, err := p.take(t.Context(), laterLease{epoch: claim.Epoch + 1}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := check(); !errors.Is(err, errMoved) {

@@ -42,6 +42,7 @@ type Replications struct {
 	follower    <-chan struct{}             // closed when the follower has ended
 	wake        chan struct{}               // makes the follower look again
 	planned     planned                     // as it was read last
+	unread      map[string]string           // what was logged of those that cannot be read; guarded by writing
 	refreshed   chan struct{}               // closed and replaced when something was read
 	begin       func(context.Context) error // what is to be done first, and could not be so far; nil: nothing. Of the follower
 	startWindow time.Duration               // over which the first runs are spread; of the follower

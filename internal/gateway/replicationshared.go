@@ -205,7 +205,7 @@ func (p *replication) removeShared(ctx context.Context) error {
 		return err
 	}
 	defer lease.Release()
-	c, err := p.take(ctx, lease)
+	c, err := p.take(ctx, lease, p.m.r.g.opts.Now())
 	if err != nil {
 		return ignoreMissing(err)
 	}

@@ -187,6 +187,13 @@ func AdvanceSequence(tx Tx, space Space, to tidegate.Seq) error {
 	return err
 }
 
+// Fencer is an optional interface of a Store that several processes have open at once.
+type Fencer interface {
+	// Fence makes the store this process's alone among those that have it open now: the Updates of the others fail with ErrFenced from its return on, also
+	// of one that stands still and goes on later. This process itself updates nothing meanwhile. Who opens the store later is not meant.
+	Fence(ctx context.Context) error
+}
+
 // Stats are figures of an engine for telemetry. Counters grow for the life of the process.
 type Stats struct {
 	Commits      uint64 // Updates that were made durable
@@ -206,6 +213,7 @@ var (
 	ErrClosed    = tidegate.Errorf(tidegate.Unavailable, "the store is closed")
 	ErrDiskFull  = tidegate.Errorf(tidegate.Unavailable, "the disk is nearly full; writes are refused until there is room")
 	ErrReadOnly  = tidegate.Errorf(tidegate.Unavailable, "the store is read-only after an error; see the log")
+	ErrFenced    = tidegate.Errorf(tidegate.Unavailable, "the store was made another process's alone since this one opened it: start it again")
 	ErrLeaseLost = tidegate.Errorf(tidegate.Unavailable, "the lease was lost")
 	ErrReleased  = tidegate.Errorf(tidegate.Canceled, "the lease was released")
 )

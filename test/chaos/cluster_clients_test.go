@@ -248,7 +248,13 @@ func sameReplicas(aName string, a map[string]replica, bName string, b map[string
 	}{{aName, bName, a, b}, {bName, aName, b, a}} {
 		for id, x := range d.x {
 			if y, ok := d.y[id]; (!x.deleted || strict && ok) && x != y {
-				return fmt.Errorf("%w: %s: %s has %+v, %s has %+v", errDiffer, id, d.name, x, d.other, y)
+				missing := 0
+				for id, x := range d.x {
+					if _, ok := d.y[id]; !ok && !x.deleted {
+						missing++
+					}
+				}
+				return fmt.Errorf("%w: %s: %s has %+v, %s has %+v, and lacks %d of %d", errDiffer, id, d.name, x, d.other, y, missing, len(d.x))
 			}
 		}
 	}

@@ -102,7 +102,7 @@ func oneAtATime(runs []replicationRun, lease time.Duration) error {
 			return fmt.Errorf("%w: epoch %d after %d", errTwoOwners, r.Epoch, before.Epoch)
 		case !before.Ended.IsZero() && r.Started.Before(before.Ended):
 			return fmt.Errorf("%w: %v began at %v, %v had not ended until %v", errTwoOwners, r, r.Started, before, before.Ended)
-		case before.Ended.IsZero() && before.Node != r.Node && r.Started.Before(before.Started.Add(lease*9/10)):
+		case before.Ended.IsZero() && before.Node != r.Node && r.Started.Before(before.Started.Add(lease/2)):
 			return fmt.Errorf("%w: %v began at %v, the lease of %v was good for longer", errTwoOwners, r, r.Started, before)
 		}
 	}

@@ -3,9 +3,10 @@
 //
 //	node cluster-pouch.mjs NAME URL
 //	quiet    writes no more; how many writes it made
+//	state    how the replications fare: their states, and the requests that have no answer yet
 //	dump     every document that is not deleted: revision and conflicts
 import { createInterface } from 'node:readline'
-import { local, remote } from './pouch.mjs'
+import { local, remoteBy } from './pouch.mjs'
 
 // PouchDB leaves some rejections of requests that were cut to nobody; node would end for the first of them.
 process.on('unhandledRejection', err => console.error('left unhandled', String(err), err?.stack))
@@ -14,9 +15,40 @@ const [name, url] = process.argv.slice(2)
 const db = local()
 let ending = false
 let sync
+let syncs = 0
+const asked = new Map() // requests that have no answer, or are being read, and since when
+const told = {} // what was last heard of each replication
+let requests = 0
+
+async function ask (fetch, path, options) {
+  const n = ++requests
+  const what = `${options?.method ?? 'GET'} ${path.replace(/^.*@/, '').slice(0, 200)}`
+  asked.set(n, { what, since: Date.now(), phase: 'no answer' })
+  try {
+    const res = await fetch(path, options)
+    asked.set(n, { what, since: Date.now(), phase: `status ${res.status}, not read` })
+    for (const read of ['json', 'text', 'arrayBuffer']) {
+      const whole = res[read].bind(res)
+      res[read] = async () => { try { return await whole() } finally { asked.delete(n) } }
+    }
+    return res
+  } catch (err) {
+    asked.delete(n)
+    throw err
+  }
+}
 
 function replicate () {
-  sync = db.sync(remote(url), { live: true, retry: true, batch_size: 200, back_off_function: ms => Math.min(ms * 2 || 100, 2000) })
+  syncs++
+  sync = db.sync(remoteBy(url, ask), { live: true, retry: true, batch_size: 200, back_off_function: ms => Math.min(ms * 2 || 100, 2000) })
+  for (const direction of ['push', 'pull']) {
+    for (const event of ['paused', 'active', 'requestError', 'checkpoint', 'error', 'complete']) {
+      sync[direction].on(event, x => {
+        told[direction] ??= {}
+        told[direction][event] = `${new Date().toISOString()} ${x instanceof Error || x?.message ? String(x.stack ?? x.message) : JSON.stringify(x)}`
+      })
+    }
+  }
   sync.on('denied', err => console.error('denied', JSON.stringify(err)))
   // What PouchDB takes for an error that does not pass does: a node that starts does not know its databases yet.
   sync.on('error', err => { console.error('error', String(err), JSON.stringify(err)); if (!ending) setTimeout(replicate, 500) })
@@ -38,6 +70,9 @@ const writing = setInterval(() => { busy = busy.then(write).catch(err => console
 
 const commands = {
   async quiet () { clearInterval(writing); await busy; return writes },
+  async state () {
+    return { syncs, push: sync.push.state, pull: sync.pull.state, told, requests, asked: [...asked.values()].map(a => ({ ...a, since: new Date(a.since) })) }
+  },
   async dump () {
     const all = await db.allDocs({ include_docs: true, conflicts: true })
     return Object.fromEntries(all.rows.map(({ id, doc }) => [id, { rev: doc._rev, conflicts: (doc._conflicts ?? []).sort() }]))

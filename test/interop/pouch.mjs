@@ -13,6 +13,8 @@ export const remote = (url, watch) => new PouchDB(url, {
   skip_setup: false,
   ...(watch && { fetch: async (path, options) => { const res = await PouchDB.fetch(path, options); watch(String(path), res); return res } })
 })
+// remoteBy is a database at an address whose requests ask makes, in the place of the fetch that it is given.
+export const remoteBy = (url, ask) => new PouchDB(url, { skip_setup: false, fetch: (path, options) => ask(PouchDB.fetch, String(path), options) })
 
 // snapshot reads everything a replica knows: each document with its winner, conflicts and attachments.
 export async function snapshot (db, { attachments = false } = {}) {

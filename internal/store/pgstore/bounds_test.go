@@ -97,6 +97,55 @@ func TestFetchIsBounded(t *testing.T) {
 	}
 }
 
+// TestScansAreBounded: a scan of large values holds a few of them at once, and reads them all in both directions.
+func TestScansAreBounded(t *testing.T) {
+	s := open(t, newSchema())
+	defer s.Close()
+	const rows, size = 24, 3 << 20
+	prefix := store.NewKey(1, store.KindDoc)
+	for i := range rows {
+		err := s.Update(t.Context(), func(tx store.Tx) error {
+			return tx.Put(prefix.Name(string(rune('a'+i))), bytes.Repeat([]byte{byte(i)}, size))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, reverse := range []bool{false, true} {
+		err := s.View(t.Context(), func(r store.Reader) error {
+			var before, now runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			rng := store.Prefix(prefix)
+			rng.Reverse = reverse
+			it := r.Scan(rng)
+			defer it.Close()
+			n := 0
+			for ; it.Next(); n++ {
+				want := n
+				if reverse {
+					want = rows - 1 - n
+				}
+				if v := it.Value(); len(v) != size || v[0] != byte(want) {
+					t.Fatalf("row %d has %d bytes", want, len(v))
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&now)
+				if held := int64(now.HeapAlloc) - int64(before.HeapAlloc); held > rows*size/3 {
+					t.Fatalf("at row %d %d bytes are held of %d", n, held, rows*size)
+				}
+			}
+			if n != rows {
+				t.Errorf("%d rows of %d", n, rows)
+			}
+			return it.Err()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestEpochsOutliveTheTables: epochs of leases in tables made anew, as after a restore, are later than what was given out before.
 func TestEpochsOutliveTheTables(t *testing.T) {
 	epoch := func(s *pgstore.Store) uint64 {

@@ -259,10 +259,15 @@ func (c *committer) begin(t *tx, group []*request) error {
 	b.Queue(c.s.sql.lasts, spaces)
 	res := c.conn.SendBatch(c.ctx, &b)
 	defer res.Close()
-	for range 2 {
-		if _, err := res.Exec(); err != nil {
-			return err
-		}
+	if _, err := res.Exec(); err != nil {
+		return err
+	}
+	var generation int64
+	if err := res.QueryRow().Scan(&generation); err != nil {
+		return err
+	}
+	if generation != c.s.generation {
+		return store.ErrFenced
 	}
 	rows, err := res.Query()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // unavailable wraps an error of the connection. The driver's texts name host and user, never the password.
@@ -20,6 +21,7 @@ const (
 	stateUniqueViolation   = "23505"
 	stateDuplicateTable    = "42P07"
 	stateDuplicateSchema   = "42P06"
+	stateUndefinedColumn   = "42703"
 	stateIdleInTransaction = "25P03"
 	stateProgramLimit      = "54000" // an index row is too large: the key is
 	stateDiskFull          = "53100"
@@ -30,7 +32,7 @@ const (
 func retryable(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrFenced)
 	}
 	switch pg.Code[:2] {
 	case "08", "57", "40": // connection, operator intervention (shutdown, crash), transaction rollback

@@ -20,7 +20,8 @@ type leases struct {
 }
 
 // lease is a row with a holder, an epoch and an expiry by the database's clock. The holder counts by its own clock from before it
-// asked, less a margin, so its context ends before anybody else can have the lease, as long as clocks run equally fast.
+// asked, less a margin, so its context ends before anybody else can have the lease, as long as clocks run equally fast. Who learns of it so late that not half of
+// its time is left, since the process stood still, say, does not take it.
 type lease struct {
 	s      *Store
 	name   string
@@ -99,6 +100,10 @@ func (s *Store) tryLease(ctx context.Context, name string, ttl time.Duration) (*
 	}
 	l := &lease{s: s, name: name, epoch: epoch, ttl: ttl, ended: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	if time.Since(asked) > ttl/2 {
+		l.giveBack()
+		return nil, ctx.Err()
+	}
 	if !s.leases.add(l) {
 		l.giveBack()
 		return nil, store.ErrClosed
@@ -136,14 +141,14 @@ func (l *lease) renew(asked time.Time) {
 	defer close(l.ended)
 	margin := l.ttl / 10
 	for {
-		timer := time.NewTimer(l.ttl / 3)
+		until := asked.Add(l.ttl - margin)
+		timer := time.NewTimer(min(l.ttl/3, time.Until(until)))
 		select {
 		case <-l.ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		until := asked.Add(l.ttl - margin)
 		ctx, cancel := context.WithDeadline(l.ctx, until)
 		next, err := l.extend(ctx)
 		cancel()

@@ -61,7 +61,7 @@ const (
 // maxFetchBytes is up to how many bytes Fetch reads; what is beyond is read when it is asked for.
 const maxFetchBytes = 16 << 20
 
-// Bounds of a page that a scan reads: it begins small, since most scans end early, and doubles.
+// Bounds of a page that a scan reads: it begins small, since most scans end early, and doubles. A page holds no more rows once it has pageBytes.
 const (
 	firstPage = 32
 	maxPage   = 1024

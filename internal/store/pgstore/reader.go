@@ -326,8 +326,8 @@ func (it *iterator) fill() bool {
 		it.err = translate("scan", err)
 		return false
 	}
-	size := 0
-	for rows.Next() {
+	size, full := 0, false
+	for !full && rows.Next() {
 		var k, v []byte
 		if err := rows.Scan(&k, &v); err != nil {
 			it.err = translate("scan", err)
@@ -339,18 +339,20 @@ func (it *iterator) fill() bool {
 		}
 		size += len(k) + len(v)
 		it.keys, it.vals = append(it.keys, k), append(it.vals, v)
+		full = size >= pageBytes
 	}
+	rows.Close() // what is beyond is let go one by one
 	if it.err = translate("scan", rows.Err()); it.err != nil {
 		return false
 	}
-	it.last = len(it.keys) < it.page
+	it.last = !full && len(it.keys) < it.page
 	if n := len(it.keys); n > 0 {
 		if it.reverse {
 			it.end = it.keys[n-1]
 		} else {
 			it.start = append(bytes.Clone(it.keys[n-1]), 0)
 		}
-		it.page = min(2*it.page, maxPage, max(firstPage/4, pageBytes*n/max(size, 1)))
+		it.page = min(2*it.page, maxPage, max(1, pageBytes*n/max(size, 1)))
 	}
 	return len(it.keys) > 0
 }

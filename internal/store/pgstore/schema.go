@@ -2,12 +2,14 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tidegate/tidegate"
+	"github.com/tidegate/tidegate/internal/store"
 )
 
 // schemaVersion is that of the tables below. A later one adds a step to migrations. Version 2 has the tables of version 1, and is used by several
@@ -16,13 +18,14 @@ const schemaVersion = 2
 
 // statements are the texts of all SQL, with the schema's name in them.
 type statements struct {
-	lock, get, fetch, upsert, remove, removeRange string
-	last, lasts, spaces, setLast, dropSpaces      string
-	wrote, written                                string
-	lease, renew, release                         string
-	scanUp, scanDown                              string
-	notify, begin                                 string
-	createSchema, createTables, version, noteVer  string
+	lock, generation, addGeneration, fence       string
+	get, fetch, upsert, remove, removeRange      string
+	last, lasts, spaces, setLast, dropSpaces     string
+	wrote, written                               string
+	lease, renew, release                        string
+	scanUp, scanDown                             string
+	notify, begin                                string
+	createSchema, createTables, version, noteVer string
 }
 
 // channel is the LISTEN/NOTIFY channel of a schema. Payloads: "s SPACE SEQUENCE" and "l LEASE NAME".
@@ -34,8 +37,11 @@ func statementsFor(schema string) statements {
 	}
 	return statements{
 		// Who has this row locked is alone in writing, on all nodes, until its transaction has ended and can be seen.
-		lock: in(`SELECT 1 FROM %s.writer WHERE id = 1 FOR UPDATE`),
-		get:  in(`SELECT k, v FROM %s.kv WHERE k = ANY($1)`),
+		lock:       in(`SELECT generation FROM %s.writer WHERE id = 1 FOR UPDATE`),
+		generation: in(`SELECT generation FROM %s.writer WHERE id = 1`),
+		fence: in(`UPDATE %s.writer SET generation = greatest(generation + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+			WHERE id = 1 AND generation = $1 RETURNING generation`),
+		get: in(`SELECT k, v FROM %s.kv WHERE k = ANY($1)`),
 		// Values beyond the first so many bytes are left out, and said to be.
 		fetch:       in(`SELECT k, total <= $2, CASE WHEN total <= $2 THEN v END FROM (SELECT k, v, sum(octet_length(v)) OVER (ORDER BY k) AS total FROM %s.kv WHERE k = ANY($1)) AS f`),
 		upsert:      in(`INSERT INTO %s.kv (k, v) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (k) DO UPDATE SET v = excluded.v`),
@@ -55,24 +61,26 @@ func statementsFor(schema string) statements {
 			WHERE l.holder = '' OR l.expires < clock_timestamp() RETURNING epoch`),
 		renew: in(`UPDATE %s.leases SET expires = clock_timestamp() + $4::bigint * interval '1 microsecond'
 			WHERE name = $1 AND holder = $2 AND epoch = $3 AND expires > clock_timestamp()`),
-		release:      in(`UPDATE %s.leases SET holder = '' WHERE name = $1 AND holder = $2 AND epoch = $3`),
-		scanUp:       in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k LIMIT $3`),
-		scanDown:     in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k DESC LIMIT $3`),
-		notify:       `SELECT pg_notify($1, $2)`,
-		begin:        `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`,
-		createSchema: in(`CREATE SCHEMA IF NOT EXISTS %s`),
-		version:      in(`SELECT max(version) FROM %s.versions`),
-		noteVer:      in(`INSERT INTO %s.versions (version) VALUES ($1) ON CONFLICT DO NOTHING`),
-		createTables: fmt.Sprintf(tables, pgx.Identifier{schema}.Sanitize()),
+		release:       in(`UPDATE %s.leases SET holder = '' WHERE name = $1 AND holder = $2 AND epoch = $3`),
+		scanUp:        in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k LIMIT $3`),
+		scanDown:      in(`SELECT k, v FROM %s.kv WHERE k >= $1 AND ($2::bytea IS NULL OR k < $2) ORDER BY k DESC LIMIT $3`),
+		notify:        `SELECT pg_notify($1, $2)`,
+		begin:         `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`,
+		createSchema:  in(`CREATE SCHEMA IF NOT EXISTS %s`),
+		version:       in(`SELECT max(version) FROM %s.versions`),
+		noteVer:       in(`INSERT INTO %s.versions (version) VALUES ($1) ON CONFLICT DO NOTHING`),
+		addGeneration: in(`ALTER TABLE %s.writer ADD COLUMN IF NOT EXISTS generation bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`),
+		createTables:  fmt.Sprintf(tables, pgx.Identifier{schema}.Sanitize()),
 	}
 }
 
-// tables are those of versions 1 and 2. Values are often compressed JSON or small; toasting is left to the server.
+// tables are those of versions 1 and 2. The generation of the writer, which version 1 has not, says since when those who opened the store may write (Fence); it
+// begins with the time in microseconds, so that a schema that was dropped and made anew has another one. Values are often compressed JSON or small; toasting is left to the server.
 const tables = `
 CREATE TABLE IF NOT EXISTS %[1]s.versions  (version bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS %[1]s.kv        (k bytea PRIMARY KEY, v bytea NOT NULL);
 CREATE TABLE IF NOT EXISTS %[1]s.sequences (space bigint PRIMARY KEY, last bigint NOT NULL);
-CREATE TABLE IF NOT EXISTS %[1]s.writer    (id bigint PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS %[1]s.writer    (id bigint PRIMARY KEY, generation bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
 CREATE TABLE IF NOT EXISTS %[1]s.writers   (node text PRIMARY KEY, groups bigint NOT NULL, at timestamptz NOT NULL);
 CREATE TABLE IF NOT EXISTS %[1]s.leases    (name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires timestamptz NOT NULL);
 INSERT INTO %[1]s.writer (id) VALUES (1) ON CONFLICT DO NOTHING;
@@ -111,6 +119,26 @@ func (s *Store) tryMigrate(ctx context.Context) error {
 	if version != nil && *version > schemaVersion {
 		return tidegate.Errorf(tidegate.Invalid, "the schema %q was made by a newer version of tidegate (%d; this one knows %d)", s.opts.Schema, *version, schemaVersion)
 	}
-	_, err := s.others.Exec(ctx, s.sql.noteVer, schemaVersion)
+	err := s.others.QueryRow(ctx, s.sql.generation).Scan(&s.generation)
+	if hasState(err, stateUndefinedColumn) { // version 1. Not IF NOT EXISTS at every start: that would wait for all writers
+		if _, err = s.others.Exec(ctx, s.sql.addGeneration); err == nil {
+			err = s.others.QueryRow(ctx, s.sql.generation).Scan(&s.generation)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = s.others.Exec(ctx, s.sql.noteVer, schemaVersion)
 	return err
+}
+
+var _ store.Fencer = (*Store)(nil)
+
+// Fence implements store.Fencer. It waits for a transaction that is under way.
+func (s *Store) Fence(ctx context.Context) error {
+	err := s.others.QueryRow(ctx, s.sql.fence, s.generation).Scan(&s.generation)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return store.ErrFenced
+	}
+	return translate("fence the store", err)
 }

@@ -22,6 +22,8 @@ type Store struct {
 	opts Options
 	log  *slog.Logger
 	node string // of this process, for the writer's row and leases
+	// generation of the writer's row when the store was opened, or since Fence, which nobody calls while there are Updates
+	generation int64
 
 	views   *pgxpool.Pool // Views
 	others  *pgxpool.Pool // committer, leases, listener, polls

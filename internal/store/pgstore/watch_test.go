@@ -24,6 +24,7 @@ type swallower struct {
 	era    atomic.Int64 // connections of an earlier era are forgotten
 	// renumber gives new connections another number (BackendKeyData) than the server does.
 	renumber atomic.Bool
+	held     atomic.Pointer[chan struct{}] // what the server says waits until it is closed; nil: nothing is held
 	mu       sync.Mutex
 	conns    []net.Conn
 	all      sync.WaitGroup
@@ -53,7 +54,17 @@ func newSwallower(t *testing.T, target string) *swallower {
 			p.mu.Unlock()
 			era := p.era.Load()
 			p.all.Go(func() { p.pump(out, c, era, nil) })
-			p.all.Go(func() { p.pump(c, out, era, p.renumbered()) })
+			renumber := p.renumbered()
+			p.all.Go(func() {
+				p.pump(c, out, era, func(b []byte) {
+					if held := p.held.Load(); held != nil {
+						<-*held
+					}
+					if renumber != nil {
+						renumber(b)
+					}
+				})
+			})
 		}
 	})
 	t.Cleanup(func() { _ = ln.Close() })
