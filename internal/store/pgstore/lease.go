@@ -122,8 +122,8 @@ func (ls *leases) add(l *lease) bool {
 	return true
 }
 
-// close takes every lease from its holder and gives the rows back.
-func (ls *leases) close(*Store) {
+// close takes every lease from its holder and gives the rows back, all at once: while the database is away each takes giveBackTimeout.
+func (ls *leases) close() {
 	ls.mu.Lock()
 	ls.closed = true
 	var held []*lease
@@ -131,9 +131,11 @@ func (ls *leases) close(*Store) {
 		held = append(held, l)
 	}
 	ls.mu.Unlock()
+	var all sync.WaitGroup
 	for _, l := range held {
-		l.finish(store.ErrLeaseLost)
+		all.Go(func() { l.finish(store.ErrLeaseLost) })
 	}
+	all.Wait()
 }
 
 // renew keeps the lease until its context ends. It is lost when it could not be renewed in time, or somebody else has it.

@@ -147,7 +147,7 @@ func (s *Store) Stats() store.Stats {
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
-		s.leases.close(s)
+		s.leases.close()
 		s.enter.Lock()
 		s.closed = true
 		close(s.queue)
