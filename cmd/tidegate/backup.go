@@ -55,7 +55,7 @@ func backupCommand(ctx context.Context, args []string, getenv env, std stdio) er
 		return ignoreHelp(err)
 	}
 	if *data != "" && *url != "" {
-		return usageErrorf("say one of --data and --store")
+		return errTwoStores
 	}
 	view := newCopyView(std.err)
 	write := func(w io.Writer) error {
@@ -165,13 +165,17 @@ func syncDir(dir string) error {
 func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) error {
 	fs := newFlags("restore", restoreHelp, std)
 	data := fs.String("data", defaultData, "data `directory` to restore into")
-	url := fs.String("store", "", "`URL` of a PostgreSQL database to restore into (default: "+storeEnv+")")
+	url := fs.String("store", "", "`URL` of a PostgreSQL database to restore into (default: "+storeEnv+", if --data is not given)")
 	schema := fs.String("store-schema", "tidegate", "PostgreSQL `schema` of the tables")
 	check := fs.Bool("check", false, "read the backup to its end and restore nothing")
 	asNew := fs.Bool("as-new", false, "give the databases new ids: the ones that the backup is of go on being served")
 	file, err := oneFile(fs, args)
 	if err != nil {
 		return ignoreHelp(err)
+	}
+	where, err := storeOf(fs, *url, getenv)
+	if err != nil {
+		return err
 	}
 	in := std.in
 	if file != "-" {
@@ -191,7 +195,7 @@ func restoreCommand(ctx context.Context, args []string, getenv env, std stdio) e
 		}
 		return err
 	}
-	return intoStore(ctx, storeURL(*url, getenv), *schema, *data, std, func(e *engine) error {
+	return intoStore(ctx, where, *schema, *data, std, func(e *engine) error {
 		marked := 0
 		h, sum, err := archive.Restore(ctx, in, e.Store, e.blobs, view.told, func(ctx context.Context) (err error) {
 			marked, err = gateway.MarkRestored(ctx, e.Store, *asNew)

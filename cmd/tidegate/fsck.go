@@ -30,7 +30,7 @@ var errProblems = errors.New("problems were found")
 func fsckCommand(ctx context.Context, args []string, getenv env, std stdio) error {
 	fs := newFlags("fsck", fsckHelp, std)
 	data := fs.String("data", defaultData, "data `directory`")
-	url := fs.String("store", "", "`URL` of the PostgreSQL database that is the store (default: "+storeEnv+")")
+	url := fs.String("store", "", "`URL` of the PostgreSQL database that is the store (default: "+storeEnv+", if --data is not given)")
 	schema := fs.String("store-schema", "tidegate", "PostgreSQL `schema` of the tables")
 	names := fs.String("db", "", "`names` of the databases to check, comma-separated (default all)")
 	blobs := fs.Bool("blobs", false, "also read every attachment and compare it with its hash")
@@ -39,11 +39,15 @@ func fsckCommand(ctx context.Context, args []string, getenv env, std stdio) erro
 	if err := parseFlags(fs, args); err != nil {
 		return ignoreHelp(err)
 	}
+	where, err := storeOf(fs, *url, getenv)
+	if err != nil {
+		return err
+	}
 	var only []string
 	if *names != "" {
 		only = strings.Split(*names, ",")
 	}
-	checked, err := check(ctx, storeURL(*url, getenv), *schema, *data, database.CheckOptions{MaxProblems: *most, ReadBlobs: *blobs}, only, std)
+	checked, err := check(ctx, where, *schema, *data, database.CheckOptions{MaxProblems: *most, ReadBlobs: *blobs}, only, std)
 	if err != nil {
 		return err
 	}

@@ -144,10 +144,14 @@ func (m *moveFlags) place() string {
 	return place
 }
 
-// startFrom is the flag that names a place to serve.
+// startFrom are the flags that name a place to serve.
 func startFrom(place string) string {
 	if isPostgres(place) {
-		return "--store (or " + storeEnv + ") " + place
+		url, schema, has := strings.Cut(strings.TrimSuffix(place, ")"), " (schema ")
+		if has {
+			schema = " --store-schema " + schema
+		}
+		return "--store (or " + storeEnv + ") " + url + schema
 	}
 	return "--data " + place
 }

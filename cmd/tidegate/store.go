@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -53,6 +54,22 @@ func storeURL(flag string, getenv env) string {
 	}
 	return flag
 }
+
+// storeOf is the store that a command works on whose --data names another: "" is the one in the data directory. What is on the command line counts before
+// the environment.
+func storeOf(fs *flag.FlagSet, store string, getenv env) (string, error) {
+	data := false
+	fs.Visit(func(f *flag.Flag) { data = data || f.Name == "data" })
+	switch {
+	case data && store != "":
+		return "", errTwoStores
+	case data:
+		return "", nil
+	}
+	return storeURL(store, getenv), nil
+}
+
+var errTwoStores = usageErrorf("say one of --data and --store")
 
 // isPostgres reports whether a store's URL is one of PostgreSQL.
 func isPostgres(url string) bool {

@@ -21,6 +21,7 @@ type replication struct {
 	state   job.State
 	moved   chan struct{} // closed and replaced at every change of state
 	run     *replicationRun
+	former  <-chan struct{} // closed when nothing of the last run, or of the one under way, goes on any more; nil: there was none
 	deleted bool
 
 	err                string // the last error, until it is running again

@@ -25,7 +25,7 @@ type ReplicationRun struct {
 	Node  string `json:"node"`
 	// Started is when the node had got the replication's lease.
 	Started time.Time `json:"started"`
-	// Ended is when the node gave the replication up; zero: it has not, or could not say so.
+	// Ended is when the run did nothing more but write how it ended; zero: it has not, or could not say so.
 	Ended time.Time `json:"ended,omitzero"`
 }
 
@@ -174,7 +174,7 @@ func (p *replication) underClaim(ctx context.Context, run *replicationRun, f fun
 	defer context.AfterFunc(lease.Context(), func() { cancel(errMoved) })()
 	log.Info("replication claimed", "epoch", lease.Epoch())
 	f(held, run)
-	p.leave()
+	p.leave(p.m.r.g.opts.Now())
 }
 
 // enter claims the replication for a run and takes over where the last run has come to. A run, other than a reset, is only entered while this node is
@@ -215,8 +215,8 @@ func (p *replication) enter(ctx context.Context, run *replicationRun, lease stor
 // leaveTime bounds what the end of a claim may take. What could not be written then is found by whoever claims next.
 const leaveTime = 5 * time.Second
 
-// leave writes how the run ended, and ends the claim.
-func (p *replication) leave() {
+// leave writes how the run, which has ended, did so, and ends the claim.
+func (p *replication) leave(ended time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.m.r.g.ctx), leaveTime)
 	defer cancel()
 	p.mu.Lock()
@@ -233,7 +233,7 @@ func (p *replication) leave() {
 	}
 	err := p.m.saveProgress(ctx, []*replication{p})
 	if err == nil {
-		err = p.endRun(ctx, c)
+		err = p.endRun(ctx, c, ended)
 	}
 	if err != nil && !errors.Is(err, errMoved) {
 		p.m.r.g.log.Warn("the end of a run could not be written", "database", p.m.r.name, "replication", p.id, "error", err)
@@ -241,9 +241,9 @@ func (p *replication) leave() {
 }
 
 // endRun notes when the run ended.
-func (p *replication) endRun(ctx context.Context, c *runClaim) error {
+func (p *replication) endRun(ctx context.Context, c *runClaim, ended time.Time) error {
 	space := p.m.space()
-	c.runs[len(c.runs)-1].Ended = p.m.r.g.opts.Now().UTC().Truncate(time.Millisecond)
+	c.runs[len(c.runs)-1].Ended = ended.UTC().Truncate(time.Millisecond)
 	runs, err := json.Marshal(c.runs)
 	if err != nil {
 		return err

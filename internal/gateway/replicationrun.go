@@ -61,17 +61,21 @@ func (p *replication) reset() error {
 	return nil
 }
 
-// launch runs f in the background after ev. f clears p.run when it is done.
+// launch runs f in the background after ev, and after all that went before it: a run may still have to write how it ended when p.run is nil. f clears p.run when it is done.
 func (p *replication) launch(ev job.Event, f func(context.Context, *replicationRun)) {
 	ctx, cancel := context.WithCancelCause(p.m.r.g.ctx)
 	run := &replicationRun{cancel: cancel, ended: make(chan struct{}), resets: ev == job.Reset}
 	p.mu.Lock()
-	p.run = run
+	former := p.former
+	p.run, p.former = run, run.ended
 	p.apply(ev)
 	p.mu.Unlock()
 	started := p.m.r.g.spawn(func() {
 		defer close(run.ended)
 		defer cancel(nil)
+		if former != nil {
+			<-former
+		}
 		if p.m.shared() {
 			p.underClaim(ctx, run, f)
 		} else {

@@ -213,7 +213,7 @@ var (
 	ErrClosed    = tidegate.Errorf(tidegate.Unavailable, "the store is closed")
 	ErrDiskFull  = tidegate.Errorf(tidegate.Unavailable, "the disk is nearly full; writes are refused until there is room")
 	ErrReadOnly  = tidegate.Errorf(tidegate.Unavailable, "the store is read-only after an error; see the log")
-	ErrFenced    = tidegate.Errorf(tidegate.Unavailable, "the store was made another process's alone since this one opened it: start it again")
+	ErrFenced    = tidegate.Errorf(tidegate.Unavailable, "another process had the store for itself since this one opened it: start it again")
 	ErrLeaseLost = tidegate.Errorf(tidegate.Unavailable, "the lease was lost")
 	ErrReleased  = tidegate.Errorf(tidegate.Canceled, "the lease was released")
 )
