@@ -191,7 +191,9 @@ func (p *replication) enter(ctx context.Context, run *replicationRun, lease stor
 		return err
 	}
 	if err := p.m.refresh(ctx); err != nil { // the last status of whoever had it before
-		return err
+		ending, cancel := p.leaving()
+		defer cancel()
+		return errors.Join(err, p.endRun(ending, c, p.m.r.g.opts.Now()))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,9 +217,14 @@ func (p *replication) enter(ctx context.Context, run *replicationRun, lease stor
 // leaveTime bounds what the end of a claim may take. What could not be written then is found by whoever claims next.
 const leaveTime = 5 * time.Second
 
+// leaving is the context of what is written at the end of a claim: also if everything ends.
+func (p *replication) leaving() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(p.m.r.g.ctx), leaveTime)
+}
+
 // leave writes how the run, which has ended, did so, and ends the claim.
 func (p *replication) leave(ended time.Time) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.m.r.g.ctx), leaveTime)
+	ctx, cancel := p.leaving()
 	defer cancel()
 	p.mu.Lock()
 	c, gone := p.claimed, p.deleted

@@ -113,7 +113,7 @@ func TestFeedCheckers(t *testing.T) {
 		{"an old revision", []entry{full[0], full[1], feedEntry("3", "c", "1-c")}, errGap},
 		{"two for one number", []entry{feedEntry("1", "a", "1-a"), feedEntry("2", "x", "1-x"), feedEntry("3", "b", "1-b"), full[2]}, errReused},
 	} {
-		f, other := newFeedLog("the feed"), newFeedLog("another")
+		f, other := newFeedLog(nil, "the feed"), newFeedLog(nil, "another")
 		if err := other.take(full); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestFeedCheckers(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	f := newFeedLog("the feed")
+	f := newFeedLog(nil, "the feed")
 	if err := errors.Join(f.take(full), f.hasAcknowledged(known)); err != nil {
 		t.Error(err)
 	}

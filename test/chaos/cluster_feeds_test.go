@@ -8,16 +8,19 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // feedLog is what one reader of a feed heard, from the beginning, through all that happened to its node.
 type feedLog struct {
+	node *node
 	name string
 
 	mu    sync.Mutex
 	since uint64
+	next  string            // the last_seq of the last answer, where the reader goes by that
 	docs  map[string]heard  // document → what was heard of it last
 	bySeq map[uint64]string // sequence → document and revision
 	joins int               // how often it had to ask again
@@ -28,8 +31,8 @@ type heard struct {
 	rev string
 }
 
-func newFeedLog(name string) *feedLog {
-	return &feedLog{name: name, docs: map[string]heard{}, bySeq: map[uint64]string{}}
+func newFeedLog(n *node, name string) *feedLog {
+	return &feedLog{node: n, name: name, next: "0", docs: map[string]heard{}, bySeq: map[uint64]string{}}
 }
 
 var errOrder = errors.New("a feed is out of order")
@@ -39,7 +42,7 @@ func (f *feedLog) take(entries []entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, e := range entries {
-		if len(e.Changes) == 0 {
+		if len(e.Changes) == 0 || strings.HasPrefix(e.ID, "_user/") {
 			continue
 		}
 		seq, err := strconv.ParseUint(string(e.Seq), 10, 64)
@@ -113,7 +116,14 @@ func generation(rev string) int {
 // silence is how long a feed that should send a heartbeat each second may say nothing.
 const silence = 5 * time.Second
 
-// follow reads the feed of a node until ctx ends, coming back whenever it breaks. kind is longpoll or continuous.
+// A reader's kind. A client logs in at the public API and asks as PouchDB does: long polls of at most so many, from the last_seq that it was told.
+const (
+	longpoll   = "longpoll"
+	continuous = "continuous"
+	client     = "client"
+)
+
+// follow reads the feed of a node until ctx ends, coming back whenever it breaks.
 func (f *feedLog) follow(ctx context.Context, n *node, kind string) error {
 	for ctx.Err() == nil {
 		err := f.listen(ctx, n, kind)
@@ -137,6 +147,9 @@ func (f *feedLog) listen(ctx context.Context, n *node, kind string) error {
 	watchdog := time.AfterFunc(silence, cancel)
 	defer watchdog.Stop()
 	url := n.url(fmt.Sprintf("/_changes?feed=%s&heartbeat=1000&timeout=60000&since=%d", kind, f.position()))
+	if kind == client {
+		url = fmt.Sprintf("http://%s:%s@%s/%s/_changes?feed=longpoll&heartbeat=10000&style=all_docs&limit=200&since=%s", replUser, replPassword, n.public, db, f.next)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -149,14 +162,18 @@ func (f *feedLog) listen(ctx context.Context, n *node, kind string) error {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("_changes: status %d", res.StatusCode)
 	}
-	if kind == "longpoll" {
-		var page struct{ Results []entry }
+	if kind != continuous {
+		var page struct {
+			Results []entry
+			Last    json.RawMessage `json:"last_seq"`
+		}
 		watchdog.Stop() // heartbeats are white space in the answer, which the decoder passes over
 		stop := time.AfterFunc(4*silence, cancel)
 		defer stop.Stop()
 		if err := json.NewDecoder(res.Body).Decode(&page); err != nil {
 			return err
 		}
+		f.next = strings.Trim(string(page.Last), `"`)
 		return f.take(page.Results)
 	}
 	lines := bufio.NewScanner(res.Body)
@@ -179,7 +196,7 @@ func (f *feedLog) listen(ctx context.Context, n *node, kind string) error {
 
 // readAll reads the feed of a node from the beginning to its end.
 func readAll(n *node) (*feedLog, error) {
-	full := newFeedLog("a reader from the beginning at " + n.name)
+	full := newFeedLog(n, "a reader from the beginning at "+n.name)
 	for {
 		var page struct{ Results []entry }
 		status, err := call(http.MethodGet, n.url(fmt.Sprintf("/_changes?limit=5000&since=%d", full.since)), nil, &page)

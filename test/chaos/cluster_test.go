@@ -186,13 +186,11 @@ func (w *clusterWorld) employ() {
 		w.work(&w.clients, func() error { return r.run(ctx, 500*time.Millisecond) })
 	}
 	for i, n := range w.nodes {
-		kind := "continuous"
-		if i == 0 {
-			kind = "longpoll"
+		for _, kind := range []string{client, []string{longpoll, continuous}[min(i, 1)]} {
+			f := newFeedLog(n, "the "+kind+" feed of "+n.name)
+			w.feeds = append(w.feeds, f)
+			w.work(&w.readers, func() error { return f.follow(reading, n, kind) })
 		}
-		f := newFeedLog("the " + kind + " feed of " + n.name)
-		w.feeds = append(w.feeds, f)
-		w.work(&w.readers, func() error { return f.follow(reading, n, kind) })
 	}
 }
 
@@ -276,13 +274,15 @@ func (w *clusterWorld) rest() {
 		total, w.sites["edge"].total, w.sites["far"].total, writes, len(w.history.ops))
 }
 
+// describePouch logs how PouchDB fares.
+func (w *clusterWorld) describePouch() {
+	var state json.RawMessage
+	err := w.pouch.say("state", &state)
+	w.t.Logf("PouchDB: %s, %v\n%s", state, err, w.pouch.log)
+}
+
 // describe logs how the nodes fared, for a test that failed.
 func (w *clusterWorld) describe() {
-	if w.pouch != nil {
-		var state json.RawMessage
-		err := w.pouch.say("state", &state)
-		w.t.Logf("PouchDB: %s, %v\n%s", state, err, w.pouch.log)
-	}
 	for _, n := range w.nodes {
 		n.mu.Lock()
 		w.t.Logf("node %s: %d lives, ended by itself %d times, %d failed starts\n%s", n.name, n.lives, n.ended.Load(), len(n.errs), n.log)

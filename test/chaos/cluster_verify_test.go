@@ -103,7 +103,7 @@ func oneAtATime(runs []replicationRun, lease time.Duration) error {
 		case !before.Ended.IsZero() && r.Started.Before(before.Ended):
 			return fmt.Errorf("%w: %v began at %v, %v had not ended until %v", errTwoOwners, r, r.Started, before, before.Ended)
 		case before.Ended.IsZero() && before.Node != r.Node && r.Started.Before(before.Started.Add(lease/2)):
-			return fmt.Errorf("%w: %v began at %v, the lease of %v was good for longer", errTwoOwners, r, r.Started, before)
+			return fmt.Errorf("%w: %v began at %v, the lease of %v, which began at %v, was good for longer", errTwoOwners, r, r.Started, before, before.Started)
 		}
 	}
 	return nil
@@ -120,6 +120,7 @@ func (w *clusterWorld) await(what string, ok func() error) {
 			return
 		}
 		if time.Since(began) > replicasLimit {
+			w.describePouch()
 			w.t.Fatalf("not within %v: %s: %v", replicasLimit, what, err)
 		}
 		pause(w.t.Context(), 500*time.Millisecond)
@@ -192,13 +193,18 @@ func (w *clusterWorld) sameConflicts(a, b *gateway) error {
 
 // feedsComplete is nil if each reader has heard what a reader from the beginning hears, on its node.
 func (w *clusterWorld) feedsComplete() error {
-	for i, f := range w.feeds {
-		full, err := readAll(w.nodes[i])
-		if err != nil {
-			return err
+	all := map[*node]*feedLog{}
+	for _, f := range w.feeds {
+		full := all[f.node]
+		if full == nil {
+			var err error
+			if full, err = readAll(f.node); err != nil {
+				return err
+			}
+			all[f.node] = full
 		}
 		f.mu.Lock()
-		err = f.compare(full)
+		err := f.compare(full)
 		f.mu.Unlock()
 		if err != nil {
 			return err
