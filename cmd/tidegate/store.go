@@ -89,6 +89,14 @@ func (g *gatewayServer) openStore(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	e, err := g.openPostgres(ctx, url, node)
+	if errors.Is(err, store.ErrFenced) { // fsck, say, was there first, and has ended
+		e, err = g.openPostgres(ctx, url, node)
+	}
+	return e, err
+}
+
+func (g *gatewayServer) openPostgres(ctx context.Context, url, node string) (*engine, error) {
 	st, err := pgstore.Open(ctx, url, pgstore.Options{Schema: g.storeSchema, Connections: g.storeConnections, Logger: g.log})
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
