@@ -6,14 +6,13 @@
 //	state    how the replications fare: their states, and the requests that have no answer yet
 //	dump     every document that is not deleted: revision and conflicts
 import { createInterface } from 'node:readline'
-import { local, remoteBy } from './pouch.mjs'
+import { follow, local, remoteBy } from './pouch.mjs'
 
 // PouchDB leaves some rejections of requests that were cut to nobody; node would end for the first of them.
 process.on('unhandledRejection', err => console.error('left unhandled', String(err), err?.stack))
 
 const [name, url] = process.argv.slice(2)
 const db = local()
-let ending = false
 let sync
 let syncs = 0
 const asked = new Map() // requests that have no answer, or are being read, and since when
@@ -38,22 +37,23 @@ async function ask (fetch, path, options) {
   }
 }
 
-function replicate () {
-  syncs++
-  sync = db.sync(remoteBy(url, ask), { live: true, retry: true, batch_size: 200, back_off_function: ms => Math.min(ms * 2 || 100, 2000) })
-  for (const direction of ['push', 'pull']) {
-    for (const event of ['paused', 'active', 'requestError', 'checkpoint', 'error', 'complete']) {
-      sync[direction].on(event, x => {
-        told[direction] ??= {}
-        told[direction][event] = `${new Date().toISOString()} ${x instanceof Error || x?.message ? String(x.stack ?? x.message) : JSON.stringify(x)}`
-      })
+const stop = follow(db, remoteBy(url, ask), {
+  batch_size: 200,
+  wait: 500,
+  begun: s => {
+    syncs++
+    sync = s
+    for (const direction of ['push', 'pull']) {
+      for (const event of ['paused', 'active', 'checkpoint', 'error', 'complete']) {
+        sync[direction].on(event, x => {
+          told[direction] ??= {}
+          told[direction][event] = `${new Date().toISOString()} ${x?.message ? String(x.stack ?? x.message) : JSON.stringify(x)}`
+        })
+      }
     }
+    sync.on('denied', err => console.error('denied', JSON.stringify(err)))
   }
-  sync.on('denied', err => console.error('denied', JSON.stringify(err)))
-  // What PouchDB takes for an error that does not pass does: a node that starts does not know its databases yet.
-  sync.on('error', err => { console.error('error', String(err), JSON.stringify(err)); if (!ending) setTimeout(replicate, 500) })
-}
-replicate()
+})
 
 let writes = 0
 const revs = {}
@@ -81,6 +81,5 @@ const commands = {
 for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify(await commands[line]()))
 }
-ending = true
-sync.cancel()
+stop()
 process.exit(0)

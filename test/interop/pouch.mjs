@@ -16,6 +16,24 @@ export const remote = (url, watch) => new PouchDB(url, {
 // remoteBy is a database at an address whose requests ask makes, in the place of the fetch that it is given.
 export const remoteBy = (url, ask) => new PouchDB(url, { skip_setup: false, fetch: (path, options) => ask(PouchDB.fetch, String(path), options) })
 
+// follow keeps a database in step with a server in the way that docs/pouchdb.md advises for bad networks, until the function that it returns is called. begun
+// is shown each sync, failed each error.
+export function follow (db, server, { wait = 1000, begun = () => {}, failed = () => {}, ...options } = {}) {
+  let ended = false
+  let sync
+  const begin = () => {
+    sync = db.sync(server, { ...options, live: true, retry: false })
+    sync.on('error', err => {
+      sync.cancel()
+      failed(err)
+      if (!ended) setTimeout(begin, wait)
+    })
+    begun(sync)
+  }
+  begin()
+  return () => { ended = true; sync.cancel() }
+}
+
 // snapshot reads everything a replica knows: each document with its winner, conflicts and attachments.
 export async function snapshot (db, { attachments = false } = {}) {
   const all = await db.allDocs({ include_docs: true, conflicts: true, attachments })
