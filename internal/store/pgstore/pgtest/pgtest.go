@@ -72,10 +72,11 @@ func Start() (*Server, error) {
 	return s, nil
 }
 
-// Up starts the server, after Down or Kill.
+// Up starts the server, after Down or Kill. A client that stands still after it has connected, and has not said who it is, holds up a shutdown for as long as
+// authentication_timeout.
 func (s *Server) Up() error {
 	return s.run("pg_ctl", "-D", s.data, "-w", "-t", "60", "-l", filepath.Join(s.data, "log"), "-o",
-		fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200", s.port.Number()), "start")
+		fmt.Sprintf("-p %d -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200 -c authentication_timeout=5s", s.port.Number()), "start")
 }
 
 // Down stops the server as a restart does: connections are cut, transactions are rolled back.
