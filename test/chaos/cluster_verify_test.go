@@ -87,10 +87,14 @@ type replicationRun struct {
 
 func (r replicationRun) String() string { return fmt.Sprintf("%d on %.4s", r.Epoch, r.Node) }
 
+// noticing is how long a node may take to notice that it stood still.
+const noticing = time.Second
+
 var errTwoOwners = errors.New("a replication ran on two nodes at once")
 
 // oneAtATime: runs follow one another. Each has a later epoch than the one before, under which that one can write nothing more, and began after that had
-// ended, or, if it could not say so, a lease after it began. All clocks are this machine's.
+// ended, or, if it could not say so, half a lease after it began: who learns of a lease later than that does not take it. All clocks are this machine's. A node that stood
+// still beyond its lease ends its run when it notices that, and may still say so until the next one has made its claim.
 func oneAtATime(runs []replicationRun, lease time.Duration) error {
 	if len(runs) == 0 {
 		return errors.New("nobody has run it")
@@ -100,7 +104,7 @@ func oneAtATime(runs []replicationRun, lease time.Duration) error {
 		switch {
 		case r.Epoch <= before.Epoch:
 			return fmt.Errorf("%w: epoch %d after %d", errTwoOwners, r.Epoch, before.Epoch)
-		case !before.Ended.IsZero() && r.Started.Before(before.Ended):
+		case !before.Ended.IsZero() && r.Started.Before(before.Ended.Add(-noticing)):
 			return fmt.Errorf("%w: %v began at %v, %v had not ended until %v", errTwoOwners, r, r.Started, before, before.Ended)
 		case before.Ended.IsZero() && before.Node != r.Node && r.Started.Before(before.Started.Add(lease/2)):
 			return fmt.Errorf("%w: %v began at %v, the lease of %v, which began at %v, was good for longer", errTwoOwners, r, r.Started, before, before.Started)
