@@ -111,14 +111,11 @@ func readReplications(ctx context.Context, st store.Store, space store.Space, ke
 			if err != nil {
 				return err
 			}
-			one := storedReplication{id: id}
-			if one.def, err = decodeReplication(value, keys); err != nil {
+			progress, err := r.Get(progressKey(space, id))
+			if err != nil {
 				return err
 			}
-			progress, err := r.Get(progressKey(space, id))
-			if err == nil && progress != nil {
-				err = json.Unmarshal(progress, &one.progress)
-			}
+			one, err := rows{value, progress}.decode(id, keys)
 			all = append(all, one)
 			return err
 		})

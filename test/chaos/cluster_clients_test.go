@@ -248,17 +248,21 @@ func sameReplicas(aName string, a map[string]replica, bName string, b map[string
 	}{{aName, bName, a, b}, {bName, aName, b, a}} {
 		for id, x := range d.x {
 			if y, ok := d.y[id]; (!x.deleted || strict && ok) && x != y {
-				missing := 0
-				for id, x := range d.x {
-					if _, ok := d.y[id]; !ok && !x.deleted {
-						missing++
-					}
-				}
-				return fmt.Errorf("%w: %s: %s has %+v, %s has %+v, and lacks %d of %d", errDiffer, id, d.name, x, d.other, y, missing, len(d.x))
+				return fmt.Errorf("%w: %s: %s has %+v, %s has %+v, and lacks %d of %d", errDiffer, id, d.name, x, d.other, y, lacks(d.y, d.x), len(d.x))
 			}
 		}
 	}
 	return nil
+}
+
+// lacks counts the documents of all, deleted ones aside, that a replica does not hold.
+func lacks(held, all map[string]replica) (n int) {
+	for id, r := range all {
+		if _, ok := held[id]; !ok && !r.deleted {
+			n++
+		}
+	}
+	return n
 }
 
 // pouch is a PouchDB in a process of its own that stays in step with a node and writes.

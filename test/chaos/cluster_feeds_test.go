@@ -124,9 +124,9 @@ const (
 )
 
 // follow reads the feed of a node until ctx ends, coming back whenever it breaks.
-func (f *feedLog) follow(ctx context.Context, n *node, kind string) error {
+func (f *feedLog) follow(ctx context.Context, kind string) error {
 	for ctx.Err() == nil {
-		err := f.listen(ctx, n, kind)
+		err := f.listen(ctx, kind)
 		if errors.Is(err, errOrder) || errors.Is(err, errReused) {
 			return err
 		}
@@ -141,14 +141,14 @@ func (f *feedLog) follow(ctx context.Context, n *node, kind string) error {
 }
 
 // listen makes one request and takes what it brings, until it ends or goes silent.
-func (f *feedLog) listen(ctx context.Context, n *node, kind string) error {
+func (f *feedLog) listen(ctx context.Context, kind string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watchdog := time.AfterFunc(silence, cancel)
 	defer watchdog.Stop()
-	url := n.url(fmt.Sprintf("/_changes?feed=%s&heartbeat=1000&timeout=60000&since=%d", kind, f.position()))
+	url := f.node.url(fmt.Sprintf("/_changes?feed=%s&heartbeat=1000&timeout=60000&since=%d", kind, f.position()))
 	if kind == client {
-		url = fmt.Sprintf("http://%s:%s@%s/%s/_changes?feed=longpoll&heartbeat=10000&style=all_docs&limit=200&since=%s", replUser, replPassword, n.public, db, f.next)
+		url = fmt.Sprintf("http://%s:%s@%s/%s/_changes?feed=longpoll&heartbeat=10000&style=all_docs&limit=200&since=%s", replUser, replPassword, f.node.public, db, f.next)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

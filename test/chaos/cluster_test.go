@@ -189,7 +189,7 @@ func (w *clusterWorld) employ() {
 		for _, kind := range []string{client, []string{longpoll, continuous}[min(i, 1)]} {
 			f := newFeedLog(n, "the "+kind+" feed of "+n.name)
 			w.feeds = append(w.feeds, f)
-			w.work(&w.readers, func() error { return f.follow(reading, n, kind) })
+			w.work(&w.readers, func() error { return f.follow(reading, kind) })
 		}
 	}
 }

@@ -16,7 +16,7 @@ const db = local()
 let sync
 let syncs = 0
 const asked = new Map() // requests that have no answer, or are being read, and since when
-const told = {} // what was last heard of each replication
+const told = { push: {}, pull: {} } // what was last heard of each replication
 let requests = 0
 
 async function ask (fetch, path, options) {
@@ -26,7 +26,7 @@ async function ask (fetch, path, options) {
   try {
     const res = await fetch(path, options)
     asked.set(n, { what, since: Date.now(), phase: `status ${res.status}, not read` })
-    for (const read of ['json', 'text', 'arrayBuffer']) {
+    for (const read of ['json', 'text', 'arrayBuffer', 'buffer', 'blob']) {
       const whole = res[read].bind(res)
       res[read] = async () => { try { return await whole() } finally { asked.delete(n) } }
     }
@@ -46,7 +46,6 @@ const stop = follow(db, remoteBy(url, ask), {
     for (const direction of ['push', 'pull']) {
       for (const event of ['paused', 'active', 'checkpoint', 'error', 'complete']) {
         sync[direction].on(event, x => {
-          told[direction] ??= {}
           told[direction][event] = `${new Date().toISOString()} ${x?.message ? String(x.stack ?? x.message) : JSON.stringify(x)}`
         })
       }

@@ -9,9 +9,10 @@ PouchDB.plugin(require('pouchdb-adapter-memory'))
 
 export const local = () => new PouchDB(`local-${randomUUID()}`, { adapter: 'memory' })
 // remote is a database at an address. Each answer is shown to watch, if given, with the address that was asked.
-export const remote = (url, watch) => new PouchDB(url, {
-  skip_setup: false,
-  ...(watch && { fetch: async (path, options) => { const res = await PouchDB.fetch(path, options); watch(String(path), res); return res } })
+export const remote = (url, watch = () => {}) => remoteBy(url, async (fetch, path, options) => {
+  const res = await fetch(path, options)
+  watch(path, res)
+  return res
 })
 // remoteBy is a database at an address whose requests ask makes, in the place of the fetch that it is given.
 export const remoteBy = (url, ask) => new PouchDB(url, { skip_setup: false, fetch: (path, options) => ask(PouchDB.fetch, String(path), options) })

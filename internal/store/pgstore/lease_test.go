@@ -1,7 +1,6 @@
 package pgstore_test
 
 import (
-	"net/url"
 	"testing"
 	"time"
 
@@ -13,14 +12,9 @@ import (
 
 // TestLateLease: who hears that it has a lease when that has expired, and another has it, does not take it.
 func TestLateLease(t *testing.T) {
-	u, err := url.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newSwallower(t, u.Host)
-	u.Host = p.ln.Addr().String()
+	p, through := newSwallower(t)
 	schema := newSchema()
-	slow, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: schema, Connections: 2})
+	slow, err := pgstore.Open(t.Context(), through, pgstore.Options{Schema: schema, Connections: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

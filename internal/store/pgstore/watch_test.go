@@ -19,8 +19,7 @@ import (
 // swallower is a proxy before the server that can be told to forget its connections without a word: what was open stays so, and nothing
 // comes through it any more. New ones work.
 type swallower struct {
-	ln     net.Listener
-	target string
+	ln  net.Listener
 	era    atomic.Int64 // connections of an earlier era are forgotten
 	// renumber gives new connections another number (BackendKeyData) than the server does.
 	renumber atomic.Bool
@@ -30,13 +29,20 @@ type swallower struct {
 	all      sync.WaitGroup
 }
 
-func newSwallower(t *testing.T, target string) *swallower {
+// newSwallower puts one before the server and returns it with the URL of the database behind it.
+func newSwallower(t *testing.T) (*swallower, string) {
 	t.Helper()
+	u, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &swallower{ln: ln, target: target}
+	p := &swallower{ln: ln}
+	target := u.Host
+	u.Host = ln.Addr().String()
 	p.all.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -68,7 +74,7 @@ func newSwallower(t *testing.T, target string) *swallower {
 		}
 	})
 	t.Cleanup(func() { _ = ln.Close() })
-	return p
+	return p, u.String()
 }
 
 // renumbered returns what changes the first number that comes by; nil: nothing is to be changed.
@@ -107,13 +113,8 @@ func (p *swallower) pump(to, from net.Conn, era int64, change func([]byte)) {
 // TestHalfOpenConnections: when all connections are forgotten by the network, reads and writes are slow once, waiters are woken, and the
 // store closes.
 func TestHalfOpenConnections(t *testing.T) {
-	u, err := url.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newSwallower(t, u.Host)
-	u.Host = p.ln.Addr().String()
-	s, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: newSchema(), Connections: 4})
+	p, through := newSwallower(t)
+	s, err := pgstore.Open(t.Context(), through, pgstore.Options{Schema: newSchema(), Connections: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,14 +161,9 @@ func TestSlowStatementsAreNotSilence(t *testing.T) {
 	s, other := open(t, schema), open(t, schema)
 	defer s.Close()
 	defer other.Close()
-	u, err := url.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newSwallower(t, u.Host)
+	p, through := newSwallower(t)
 	p.renumber.Store(true)
-	u.Host = p.ln.Addr().String()
-	pooled, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: schema, RetryFor: time.Second})
+	pooled, err := pgstore.Open(t.Context(), through, pgstore.Options{Schema: schema, RetryFor: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,14 +199,9 @@ func TestSlowStatementsAreNotSilence(t *testing.T) {
 
 // TestManyViewsWithoutADatabase: however many Views wait while the database is away, each is told so in about the time that one is tried for.
 func TestManyViewsWithoutADatabase(t *testing.T) {
-	u, err := url.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newSwallower(t, u.Host)
-	u.Host = p.ln.Addr().String()
+	p, through := newSwallower(t)
 	const retry = 2 * time.Second
-	s, err := pgstore.Open(t.Context(), u.String(), pgstore.Options{Schema: newSchema(), RetryFor: retry})
+	s, err := pgstore.Open(t.Context(), through, pgstore.Options{Schema: newSchema(), RetryFor: retry})
 	if err != nil {
 		t.Fatal(err)
 	}
