@@ -20,7 +20,7 @@ import (
 // comes through it any more. New ones work.
 type swallower struct {
 	ln  net.Listener
-	era    atomic.Int64 // connections of an earlier era are forgotten
+	era atomic.Int64 // connections of an earlier era are forgotten
 	// renumber gives new connections another number (BackendKeyData) than the server does.
 	renumber atomic.Bool
 	held     atomic.Pointer[chan struct{}] // what the server says waits until it is closed; nil: nothing is held
